@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fiojob reads job files of fio, the flexible I/O tester.
+//
+// # Model
+//
+// A job file is a text of sections. A section [name] makes one job; options in
+// a section named [global] apply to the job sections after it. An option is a
+// line name=value, or a name alone where the option is a switch. [Parse] turns
+// the text into a [File]: jobs with typed fields, one per section, with
+// defaults filled in. A job with numjobs=4 is still one [Job]; whoever runs it
+// makes the clones.
+//
+// # What is accepted
+//
+// The format is fio's, and the supported options mean what they mean to fio
+// 3.33. Three rules say what happens to the rest:
+//
+//   - An option that fio knows and this package does not is an error that names
+//     the nearest supported option.
+//   - An option that neither knows is an error too.
+//   - A value that fio reads as something else than what is written is an
+//     error. fio stops at the first character that it does not understand, so
+//     that to fio 1.5k is 1 and runtime=1min is a microsecond.
+//
+// Every error carries file, line and column. Parsing goes on after an error, so
+// that one run reports them all (up to [MaxErrors]).
+//
+// What is understood but probably not meant (an option given twice in a
+// section, iodepth with an engine that blocks) is a warning in [File.Warnings].
+//
+// # Comments and directives
+//
+// A line is cut at the first ; or #, as in fio. A line that starts with
+// "#endio:" is a directive: settings that only endio has, in a place where fio
+// sees a comment, so that the same file runs under both. Directives belong to
+// the section in which they stand, [global] included.
+//
+// # Environment
+//
+// ${NAME} is replaced by the value of that environment variable. A variable
+// that is not set is an error (fio reads an empty text).
+//
+// # Includes
+//
+// "include FILE" inside a section reads more options for that section. FILE is
+// looked up in the current directory, then beside the including file. An
+// included file can not open sections, and includes nest at most
+// [MaxIncludeDepth] deep.
+//
+// # Sizes
+//
+// With kb_base=1024 (the default) k, ki and kb mean 1024 and kib means 1000:
+// fio keeps the two swapped for compatibility. With kb_base=1000, k, ki and kb
+// mean 1000 and kib means 1024. The same holds for m, g, t and p. Upper and
+// lower case are the same.
+//
+// Nothing in this package touches a data file or starts a goroutine.
+package fiojob
