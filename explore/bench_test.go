@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package explore
+
+import (
+	"context"
+	"testing"
+)
+
+// ringProgram has 5 tasks of 10 steps each: 8 of its own and 2 that conflict.
+func ringProgram() *Program {
+	return &Program{Name: "ring", Init: func(x *Exec) {
+		own := NewAtomics(x, "own", 5, 0)
+		shared := NewAtomics(x, "shared", 5, 0)
+		for i := range 5 {
+			x.Go("t", func(t *Task) {
+				for range 4 {
+					own[i].Store(t, own[i].Load(t)+1)
+				}
+				shared[i].Store(t, 1)
+				shared[(i+1)%5].Load(t)
+			})
+		}
+	}}
+}
+
+func BenchmarkRandom(b *testing.B) {
+	r, _ := Explore(context.Background(), ringProgram(), Options{Strategy: Random(int64(b.N), 1)})
+	b.ReportMetric(float64(r.Executions)/r.Elapsed.Seconds(), "exec/s")
+}
+
+func BenchmarkSleep(b *testing.B) {
+	r, _ := Explore(context.Background(), ringProgram(), Options{Strategy: SleepSets(), MaxExecutions: int64(b.N)})
+	b.ReportMetric(float64(r.Executions)/r.Elapsed.Seconds(), "exec/s")
+	b.ReportMetric(float64(r.Executions+r.Pruned)/r.Elapsed.Seconds(), "runs/s")
+}

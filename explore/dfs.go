@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package explore
+
+// dfs is depth-first search over all schedules, with sleep sets or with
+// nothing. It is the slow and obvious search that the others are compared with.
+//
+// Source: P. Godefroid, Partial-Order Methods for the Verification of
+// Concurrent Systems, 1996, section 5 (sleep sets).
+type dfs struct {
+	useSleep bool
+	nodes    []dfsNode
+	plan     []uint8
+	choices  []choice
+	over     bool
+}
+
+type dfsNode struct {
+	enabled uint64
+	done    uint64 // explored from here
+	sleep   uint64 // explored elsewhere
+	cur     uint8
+}
+
+func (s *dfs) begin(x *Exec) bool {
+	if s.over {
+		return false
+	}
+	x.plan, x.planChoice = s.plan, s.choices
+	return true
+}
+
+func (s *dfs) choose(*Exec, int) int { return 0 }
+
+func (s *dfs) pick(x *Exec) int {
+	d := x.depth
+	n := dfsNode{enabled: x.enabled}
+	if d > 0 && s.useSleep {
+		n.sleep = s.inherit(x, d-1)
+	}
+	todo := n.enabled &^ n.sleep
+	if todo == 0 {
+		return -1
+	}
+	n.cur = uint8(prefer(x, todo))
+	s.nodes = append(s.nodes[:d], n)
+	return int(n.cur)
+}
+
+// inherit returns the sleep set after the step at depth d: those that slept or
+// are done there and are independent of the step.
+func (s *dfs) inherit(x *Exec, d int) uint64 {
+	p := &s.nodes[d]
+	asleep := (p.sleep | p.done) &^ (1 << p.cur)
+	step := x.hist.accesses(d)
+	for q := asleep; q != 0; q &= q - 1 {
+		if conflict(x.tasks[trailing(q)].next.acc, step) {
+			asleep &^= q & -q
+		}
+	}
+	return asleep
+}
+
+func (s *dfs) end(x *Exec) {
+	s.choices = append(s.choices[:0], x.choices...)
+	for d := x.depth; d > 0; d-- {
+		n := &s.nodes[d-1]
+		if s.bumpChoice(d) {
+			s.prepare(x, d, d)
+			return
+		}
+		n.done |= 1 << n.cur
+		if todo := n.enabled &^ n.sleep &^ n.done; todo != 0 {
+			n.cur = uint8(trailing(todo))
+			s.prepare(x, d, d-1)
+			return
+		}
+	}
+	if s.bumpChoice(0) {
+		s.prepare(x, 0, 0)
+		return
+	}
+	s.over = true
+}
+
+// bumpChoice goes to the next outcome of the last choice made after d steps,
+// dropping all later choices. It returns false if there is none.
+func (s *dfs) bumpChoice(d int) bool {
+	for k := len(s.choices) - 1; k >= 0 && int(s.choices[k].depth) >= d; k-- {
+		if int(s.choices[k].depth) == d && s.choices[k].value+1 < s.choices[k].n {
+			s.choices[k].value++
+			return true
+		}
+		s.choices = s.choices[:k]
+	}
+	return false
+}
+
+func (s *dfs) prepare(x *Exec, steps, known int) {
+	s.nodes = s.nodes[:steps]
+	s.plan = s.plan[:0]
+	for i := range s.nodes {
+		s.plan = append(s.plan, s.nodes[i].cur)
+	}
+	x.hist.rewind(known)
+}
+
+// prefer returns the task that took the last step if it is in the set, because
+// that costs no switch and no preemption, and otherwise the first.
+func prefer(x *Exec, set uint64) int {
+	if x.last != nil && set>>x.last.id&1 == 1 {
+		return x.last.id
+	}
+	return trailing(set)
+}
