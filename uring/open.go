@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // Limits of a ring.
@@ -25,6 +26,12 @@ const DefaultSQEntries = 128
 // minRetryEntries is the size below which [Open] does not retry after ENOMEM:
 // a smaller ring saves no further page.
 const minRetryEntries = 8
+
+// HoldUntilPreempted is a [Config.Hold] without limit, which saves a timer per
+// wait: a P is kept until the runtime preempts its goroutine, after 10 ms if
+// others want to run. For a loop on its own thread and fast devices. With
+// GODEBUG=asyncpreemptoff=1 nothing ends such a wait but a completion.
+const HoldUntilPreempted time.Duration = -1
 
 // A Config says what ring to open. The zero Config is a ring of
 // [DefaultSQEntries] that any goroutine may use, as the package comment says.
@@ -48,6 +55,21 @@ type Config struct {
 
 	// NoDefaults leaves out the flags that Prefer would be given.
 	NoDefaults bool
+
+	// Hold is how long a wait keeps the Go scheduler's P before it lets go of
+	// it. 0: never keep it. Negative ([HoldUntilPreempted]): until the runtime
+	// wants it.
+	//
+	// A wait that the scheduler knows of costs a hand-over of the P at each
+	// end, and sysmon's attention in between; where completions come within
+	// some 100 us, keeping the P spares about a quarter of the CPU time
+	// (BenchmarkRead; a limit costs a timer for each wait, which on a virtual
+	// machine eats most of that). Meanwhile no other goroutine runs on that P,
+	// though idle Ps take over what is queued there: keep it only while
+	// completions come fast, which [Ring.SetHold] lets the caller decide as it
+	// goes. Stopping the world is not held up: the runtime's preemption signal
+	// ends the wait.
+	Hold time.Duration
 
 	// AttachWQ is a ring whose io-wq workers the new one shares; nil: its own.
 	AttachWQ *Ring
@@ -79,6 +101,7 @@ func Open(cfg Config) (*Ring, error) {
 		_ = closeFD(fd) // the first error is the news
 		return nil, err
 	}
+	r.SetHold(cfg.Hold)
 	return r, nil
 }
 

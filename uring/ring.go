@@ -52,6 +52,7 @@ type Ring struct {
 	reaped   uint32 // C: equals cqHead
 	_        [64]byte
 
+	hold      atomic.Int64       // A: a time.Duration; see SetHold
 	waitsFree atomic.Uint32      // A: bit i set: waits[i] is free
 	waits     [waitSlots]waitArg // owned by whoever cleared the bit
 
@@ -76,6 +77,10 @@ func (r *Ring) SQEntries() int { return int(r.sqEntries) }
 
 // CQEntries returns the size of the completion queue.
 func (r *Ring) CQEntries() int { return len(r.cqes) }
+
+// SetHold changes how long a wait keeps the Go scheduler's P; see
+// [Config.Hold]. It counts from the next wait on. Any goroutine.
+func (r *Ring) SetHold(d time.Duration) { r.hold.Store(int64(d)) }
 
 // Next returns the next free SQE, or nil if the submission queue is full:
 // submit, then ask again. The SQE holds what an earlier request left there, so
@@ -127,7 +132,7 @@ func (r *Ring) Publish() uint32 {
 func (r *Ring) Submit() (int, error) {
 	total := 0
 	for n := r.Publish(); n > 0; n = r.next - r.sqHead.Load() {
-		took, errno := r.enter(n, 0, 0, nil)
+		took, errno := r.enter(n, 0, 0, nil, false)
 		total += int(took)
 		if errno == syscall.EINTR {
 			continue
@@ -214,18 +219,57 @@ func (r *Ring) Enter(submit, wait uint32, timeout time.Duration) (int, error) {
 		wait = 0
 	}
 	if wait == 0 {
-		took, errno := r.enter(submit, 0, enterGetEvents, nil)
+		took, errno := r.enter(submit, 0, enterGetEvents, nil, false)
 		return int(took), waitError(errno)
+	}
+	if hold := time.Duration(r.hold.Load()); hold != 0 {
+		took, errno, done := r.enterHeld(submit, wait, timeout, hold)
+		if done {
+			return took, waitError(errno)
+		}
+		submit, timeout = 0, restAfter(timeout, hold)
 	}
 	if timeout < 0 {
-		took, errno := r.enter(submit, wait, enterGetEvents, nil)
+		took, errno := r.enter(submit, wait, enterGetEvents, nil, false)
 		return int(took), waitError(errno)
 	}
+	took, errno := r.enterTimed(submit, wait, timeout, false)
+	return int(took), waitError(errno)
+}
+
+// enterHeld is the first part of a wait, which keeps the P. If nothing came in
+// that time, and the caller's limit is not over, done is false.
+func (r *Ring) enterHeld(submit, wait uint32, timeout, held time.Duration) (n int, errno syscall.Errno, done bool) {
+	if timeout > 0 && (held < 0 || timeout < held) {
+		held = timeout
+	}
+	var took uint32
+	if held < 0 {
+		took, errno = r.enter(submit, wait, enterGetEvents, nil, true)
+	} else {
+		took, errno = r.enterTimed(submit, wait, held, true)
+	}
+	// ETIME is reported only if nothing was submitted. EINTR may be the
+	// runtime's wish to have the P: the goroutine yields it
+	// at the next function call.
+	return int(took), errno, errno != syscall.ETIME || held == timeout
+}
+
+// restAfter returns what is left of a limit after part of it; no limit stays.
+func restAfter(timeout, part time.Duration) time.Duration {
+	if timeout < 0 {
+		return timeout
+	}
+	return timeout - part
+}
+
+// enterTimed is an enter with a limit; held says whether it keeps the P.
+func (r *Ring) enterTimed(submit, wait uint32, timeout time.Duration, held bool) (uint32, syscall.Errno) {
 	arg, slot := r.takeWaitArg()
 	arg.timespec = Timespec{Sec: int64(timeout / time.Second), Nsec: int64(timeout % time.Second)}
-	took, errno := r.enter(submit, wait, enterGetEvents|enterExtArg, arg)
+	took, errno := r.enter(submit, wait, enterGetEvents|enterExtArg, arg, held)
 	r.putWaitArg(slot)
-	return int(took), waitError(errno)
+	return took, errno
 }
 
 // Wait waits until n completions are ready, the timeout passes or a signal
@@ -296,7 +340,7 @@ func (r *Ring) copyOut(dst []CQE) int {
 // DEFER_TASKRUN ring without TASKRUN_FLAG nothing is posted until its owner
 // calls Flush or waits. Rules: as [Ring.Enter].
 func (r *Ring) Flush() error {
-	_, errno := r.enter(0, 0, enterGetEvents, nil)
+	_, errno := r.enter(0, 0, enterGetEvents, nil, false)
 	return waitError(errno)
 }
 
@@ -318,8 +362,9 @@ func (r *Ring) Lost() uint32 { return r.cqLost.Load() }
 // out of range. It is always 0 for this package's rings. Any goroutine.
 func (r *Ring) Dropped() uint32 { return r.sqDropped.Load() }
 
-// enter makes the system call: one that the scheduler knows of if it may wait.
-func (r *Ring) enter(submit, wait, flags uint32, arg *waitArg) (uint32, syscall.Errno) {
+// enter makes the system call: one that the scheduler knows of if it may wait,
+// unless held says to keep the P.
+func (r *Ring) enter(submit, wait, flags uint32, arg *waitArg, held bool) (uint32, syscall.Errno) {
 	if r.fault != nil {
 		if n, errno, handled := r.fault(submit, wait, flags); handled {
 			return n, errno
@@ -327,9 +372,10 @@ func (r *Ring) enter(submit, wait, flags uint32, arg *waitArg) (uint32, syscall.
 	}
 	var n uint32
 	var errno syscall.Errno
-	if wait == 0 {
-		n, errno = enterRaw(r.enterFD, submit, 0, flags|r.enterFlags)
-	} else {
+	switch {
+	case wait == 0 || held:
+		n, errno = enterRaw(r.enterFD, submit, wait, flags|r.enterFlags, arg)
+	default:
 		n, errno = enterWait(r.enterFD, submit, wait, flags|r.enterFlags, arg)
 	}
 	if errno != 0 {

@@ -18,22 +18,25 @@ func setup(entries uint32, p *setupParams) (int, syscall.Errno) {
 	return int(fd), errno
 }
 
-// enterRaw calls io_uring_enter without telling the Go scheduler: about 60 ns
-// cheaper, and its thread keeps its P for as long as the call takes. Only for
-// calls that don't wait for completions.
-func enterRaw(fd, submit, wait, flags uint32) (uint32, syscall.Errno) {
-	n, _, errno := syscall.RawSyscall6(sysEnter, uintptr(fd), uintptr(submit), uintptr(wait), uintptr(flags), 0, 0)
+// enterRaw calls io_uring_enter without telling the Go scheduler, so that the
+// thread keeps its P for as long as the call takes. arg may be nil.
+func enterRaw(fd, submit, wait, flags uint32, arg *waitArg) (uint32, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(sysEnter, uintptr(fd), uintptr(submit), uintptr(wait), uintptr(flags), uintptr(unsafe.Pointer(arg)), argSize(arg))
 	return uint32(n), errno
 }
 
 // enterWait calls io_uring_enter as a call that may block. arg may be nil.
 func enterWait(fd, submit, wait, flags uint32, arg *waitArg) (uint32, syscall.Errno) {
-	size := uintptr(0)
-	if arg != nil {
-		size = waitArgBytes
-	}
-	n, _, errno := syscall.Syscall6(sysEnter, uintptr(fd), uintptr(submit), uintptr(wait), uintptr(flags), uintptr(unsafe.Pointer(arg)), size)
+	n, _, errno := syscall.Syscall6(sysEnter, uintptr(fd), uintptr(submit), uintptr(wait), uintptr(flags), uintptr(unsafe.Pointer(arg)), argSize(arg))
 	return uint32(n), errno
+}
+
+// argSize returns the size that the kernel expects beside arg.
+func argSize(arg *waitArg) uintptr {
+	if arg == nil {
+		return 0
+	}
+	return waitArgBytes
 }
 
 // register calls io_uring_register. arg points at memory that stays in place

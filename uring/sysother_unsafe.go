@@ -14,7 +14,7 @@ const supported = false
 
 func setup(uint32, *setupParams) (int, syscall.Errno) { return -1, syscall.ENOSYS }
 
-func enterRaw(_, _, _, _ uint32) (uint32, syscall.Errno) { return 0, syscall.ENOSYS }
+func enterRaw(_, _, _, _ uint32, _ *waitArg) (uint32, syscall.Errno) { return 0, syscall.ENOSYS }
 
 func enterWait(_, _, _, _ uint32, _ *waitArg) (uint32, syscall.Errno) { return 0, syscall.ENOSYS }
 
