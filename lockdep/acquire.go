@@ -333,7 +333,7 @@ func (t *Task) releaseSlow(m *Map, site uintptr) {
 			return
 		}
 		v.mu.Lock()
-		v.reportImbalance(t, m, site)
+		v.reportImbalance(t, m, site, "")
 		v.unlockAndDeliver(t)
 		return
 	}

@@ -16,3 +16,11 @@ type ownable interface {
 type owable interface {
 	*WaitGroup | *Cond
 }
+
+// A TB is what [FailTests] needs of a *testing.T, *testing.B or *testing.F.
+type TB interface {
+	Helper()
+	Errorf(format string, args ...any)
+	FailNow()
+	Cleanup(func())
+}

@@ -5,9 +5,9 @@
 package lockdep
 
 import (
+	"io"
 	"log/slog"
 	"sync"
-	"testing"
 )
 
 // Enabled says whether the Go adapters check anything: whether the program was
@@ -38,7 +38,7 @@ func Default() *Validator { return nil }
 func OnReport(func(*Report)) (restore func()) { return func() {} }
 
 // Print does nothing without the tag lockdep.
-func Print(interface{ WriteString(string) (int, error) }) (restore func()) { return func() {} }
+func Print(io.Writer) (restore func()) { return func() {} }
 
 // Slog does nothing without the tag lockdep.
 func Slog(*slog.Logger) (restore func()) { return func() {} }
@@ -47,7 +47,10 @@ func Slog(*slog.Logger) (restore func()) { return func() {} }
 func Panic() (restore func()) { return func() {} }
 
 // FailTests does nothing without the tag lockdep.
-func FailTests(testing.TB) {}
+func FailTests(TB) {}
+
+// RunTests runs the tests of a package and returns their exit code.
+func RunTests(m interface{ Run() int }) int { return m.Run() }
 
 // CheckExited does nothing without the tag lockdep.
 func CheckExited() int { return 0 }

@@ -365,7 +365,8 @@ func (v *Validator) reportWaitContext(t *Task, h *held) {
 	p.done()
 }
 
-func (v *Validator) reportImbalance(t *Task, m *Map, site uintptr) {
+// reportImbalance reports a release of what is not held; why may say more.
+func (v *Validator) reportImbalance(t *Task, m *Map, site uintptr, why string) {
 	var idx uint32
 	name := "?"
 	rec := m.record(v, 0)
@@ -382,6 +383,9 @@ func (v *Validator) reportImbalance(t *Task, m *Map, site uintptr) {
 	p.line("%s is trying to release lock (%s) at:", p.comm(), name)
 	p.line("%s", p.here(site))
 	p.line("but there are no more locks to release!")
+	if why != "" {
+		p.line("%s", why)
+	}
 	p.line("")
 	p.line("other info that might help us debug this:")
 	p.heldLocks()
@@ -407,6 +411,22 @@ func (v *Validator) reportFreed(t, owner *Task, h *held) {
 	p.line("%s is freeing memory %s-%s, with a lock still held there!", p.comm(), inst, inst)
 	p.line("%s", p.lock(h))
 	p.heldBy(owner)
+	p.done()
+}
+
+// reportFreedBy reports a lock that is freed while goroutine holder, which may be running,
+// holds it.
+func (v *Validator) reportFreedBy(t *Task, holder uint64, h *held) {
+	if !v.fresh(HeldFreed, h.rec.idx, 0) {
+		return
+	}
+	p := v.newPage(t, HeldFreed, "WARNING: held lock freed!", '-')
+	p.names(h.rec)
+	inst := v.instance(h.m)
+	p.line("%s is freeing memory %s-%s, with a lock still held there!", p.comm(), inst, inst)
+	p.line("%s", p.lock(h))
+	p.line("It is held by goroutine/%d.", holder)
+	p.heldLocks()
 	p.done()
 }
 

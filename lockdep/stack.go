@@ -72,7 +72,7 @@ func frameTexts(pcs []uintptr) []string {
 	frames := runtime.CallersFrames(pcs)
 	for {
 		f, more := frames.Next()
-		if f.Function != "" && !ownFrame(f) && f.Function != "runtime.goexit" && f.Function != "testing.tRunner" {
+		if f.Function != "" && !ownFrame(f) {
 			texts = append(texts, frameText(f))
 		}
 		if !more {
@@ -81,9 +81,13 @@ func frameTexts(pcs []uintptr) []string {
 	}
 }
 
-// ownFrame reports whether f is code of this package other than its tests.
+// ownFrame reports whether f is code of this package other than its tests, or one of
+// the standard functions that lie between it and the caller or below everything.
 func ownFrame(f runtime.Frame) bool {
-	return strings.HasPrefix(f.Function, packagePath+".") && !strings.HasSuffix(f.File, "_test.go")
+	if strings.HasPrefix(f.Function, packagePath+".") {
+		return !strings.HasSuffix(f.File, "_test.go")
+	}
+	return strings.HasPrefix(f.Function, "sync.") || f.Function == "runtime.goexit" || f.Function == "testing.tRunner"
 }
 
 // packagePath is the import path of this package, as functions are named by it.

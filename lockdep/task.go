@@ -114,7 +114,12 @@ type Task struct {
 	hardirqEvent [2]irqEvent
 	softirqEvent [2]irqEvent
 
-	goid uint64 // of the goroutine, for tasks of the Go adapters
+	// For tasks of the Go adapters.
+	goid     atomic.Uint64 // number of the goroutine
+	g        uintptr       // address of its descriptor; 0 if not known
+	condSite uintptr       // where it waits for a Cond
+	exposed  bool          // given out by Current, so others may book debts to it
+	fence    atomic.Uint64 // see raceEnabled
 
 	inbox    inbox
 	draining []inboxEntry // taken from the inbox, not yet applied

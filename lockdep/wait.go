@@ -221,7 +221,7 @@ func (t *Task) unbook(e inboxEntry) {
 			return
 		}
 		t.v.mu.Lock()
-		t.v.reportImbalance(t, e.m, e.site)
+		t.v.reportImbalance(t, e.m, e.site, "The task does not owe this event.")
 		t.v.unlockAndDeliver(t)
 		return
 	}
