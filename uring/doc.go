@@ -76,10 +76,10 @@
 //
 // # Hazards
 //
-// Closing a ring does not drain it ([Ring.Close], [Ring.Drain]). When a
-// thread exits, the kernel cancels what it submitted that had not reached a
-// device, such as polls and reads of pipes; direct I/O completes. A goroutine that ends
-// while locked to its thread ends the thread. A descriptor may be closed once
+// Closing a ring does not drain it ([Ring.Close], [Ring.Drain]). After a
+// thread exited, what it had submitted to pipes and the like ends with ECANCELED
+// when its event comes; direct I/O completes. A goroutine that ends while locked
+// to its thread ends the thread, unless it is the first one. A descriptor may be closed once
 // its request was submitted; closed before, the request fails with EBADF or, if
 // the number is taken again, works on another file. Each thread that submits
 // work which has to block gets io-wq workers of its own ([Ring.MaxIOWorkers]).

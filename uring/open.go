@@ -4,7 +4,6 @@ package uring
 
 import (
 	"fmt"
-	"math/bits"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -92,7 +91,7 @@ func Open(cfg Config) (*Ring, error) {
 	if !supported {
 		return nil, &SetupError{SQEntries: sqEntries, Step: "setup", Err: ErrUnsupported, Hint: "io_uring is Linux only"}
 	}
-	fd, err := setupRetrying(&p, sqEntries)
+	fd, err := setupRetrying(&p, sqEntries, setup)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +149,7 @@ func (cfg Config) params() (setupParams, uint32, error) {
 }
 
 // setupRetrying opens a ring, with fewer entries while the kernel says ENOMEM.
-func setupRetrying(p *setupParams, sqEntries uint32) (int, error) {
+func setupRetrying(p *setupParams, sqEntries uint32, setup func(uint32, *setupParams) (int, syscall.Errno)) (int, error) {
 	request := *p
 	for {
 		*p = request
@@ -313,6 +312,3 @@ func newestSince(set uint32, names []bitName) string {
 	}
 	return since
 }
-
-// ceilPowerOfTwo returns the power of two at or above n.
-func ceilPowerOfTwo(n uint32) uint32 { return 1 << bits.Len32(n-1) }

@@ -18,7 +18,7 @@ func Probe() (*Support, error) {
 	}
 	s := &Support{Setup: supportedSetup(), Features: r.Features()}
 	var table probeTable
-	if errno := probeOps(r.fd, &table); errno != 0 {
+	if errno := r.probeOps(&table); errno != 0 {
 		_ = r.Close() // the first error is the news
 		return nil, registerError("probe operations", maxProbeOps, errno)
 	}

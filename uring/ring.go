@@ -170,16 +170,19 @@ func (r *Ring) SubmitAndWait(n int, timeout time.Duration) (int, error) {
 		}
 		took, err := r.Enter(left, want, timeout)
 		total += took
-		switch {
-		case err == errTime && r.Ready() < int(want):
-			return total, err
-		case err != nil && err != errTime:
+		if err != nil && err != errTime {
 			return total, err
 		}
-		if timeout > 0 {
-			// At least 1 ns: 0 would not enter the kernel's wait.
-			timeout = max(time.Until(deadline), 1)
+		if timeout < 0 {
+			continue
 		}
+		// The kernel reports ETIME only if it took no request and no
+		// completion at all is there (io_cqring_wait), so ask the clock.
+		timeout = time.Until(deadline)
+		if timeout <= 0 && r.Ready() < int(want) {
+			return total, errTime
+		}
+		timeout = max(timeout, 1) // 0 would not enter the kernel's wait
 	}
 }
 
@@ -209,10 +212,11 @@ func (r *Ring) submitAndPoll(want uint32) (int, error) {
 // asked, or if another goroutine reaped. So a caller checks what it waits for
 // and calls again, as with sync.Cond. And as with sync.Cond, a completion that
 // another goroutine reaps just before this one enters is not seen here: see
-// "Whoever waits reaps" in the package comment.
+// "Whoever waits reaps" in the package comment. wait > 1 is for a goroutine
+// that reaps alone.
 //
-// timeout < 0 means no limit and 0 no waiting; the error if it passes matches
-// syscall.ETIME. Other errors are those of [Ring.Submit]; the SQEs not taken
+// timeout < 0 means no limit and 0 no waiting. If it passes, the error matches
+// syscall.ETIME unless SQEs were taken or some completion is ready. Other errors are those of [Ring.Submit]; the SQEs not taken
 // stay published.
 func (r *Ring) Enter(submit, wait uint32, timeout time.Duration) (int, error) {
 	if timeout == 0 {
@@ -227,8 +231,14 @@ func (r *Ring) Enter(submit, wait uint32, timeout time.Duration) (int, error) {
 		if done {
 			return took, waitError(errno)
 		}
-		submit, timeout = 0, restAfter(timeout, hold)
+		n, err := r.enterBlocking(0, wait, restAfter(timeout, hold))
+		return took + n, err
 	}
+	return r.enterBlocking(submit, wait, timeout)
+}
+
+// enterBlocking is a wait that the scheduler knows of.
+func (r *Ring) enterBlocking(submit, wait uint32, timeout time.Duration) (int, error) {
 	if timeout < 0 {
 		took, errno := r.enter(submit, wait, enterGetEvents, nil, false)
 		return int(took), waitError(errno)
@@ -249,10 +259,11 @@ func (r *Ring) enterHeld(submit, wait uint32, timeout, held time.Duration) (n in
 	} else {
 		took, errno = r.enterTimed(submit, wait, held, true)
 	}
-	// ETIME is reported only if nothing was submitted. EINTR may be the
-	// runtime's wish to have the P: the goroutine yields it
-	// at the next function call.
-	return int(took), errno, errno != syscall.ETIME || held == timeout
+	// EINTR may be the runtime's wish to have the P: the goroutine yields it at
+	// the next function call. Neither EINTR nor one completion too few is a
+	// reason to go on if wait is 1: another goroutine may have reaped.
+	expired := errno == syscall.ETIME || errno == 0 && wait > 1 && r.Ready() < int(wait)
+	return int(took), errno, !expired || held == timeout
 }
 
 // restAfter returns what is left of a limit after part of it; no limit stays.
