@@ -65,7 +65,7 @@ func (s *dfs) end(x *Exec) {
 	s.choices = append(s.choices[:0], x.choices...)
 	for d := x.depth; d > 0; d-- {
 		n := &s.nodes[d-1]
-		if s.bumpChoice(d) {
+		if s.bump(d) {
 			s.prepare(x, d, d)
 			return
 		}
@@ -76,24 +76,30 @@ func (s *dfs) end(x *Exec) {
 			return
 		}
 	}
-	if s.bumpChoice(0) {
+	if s.bump(0) {
 		s.prepare(x, 0, 0)
 		return
 	}
 	s.over = true
 }
 
+func (s *dfs) bump(d int) (ok bool) {
+	s.choices, ok = bumpChoice(s.choices, d)
+	return ok
+}
+
 // bumpChoice goes to the next outcome of the last choice made after d steps,
 // dropping all later choices. It returns false if there is none.
-func (s *dfs) bumpChoice(d int) bool {
-	for k := len(s.choices) - 1; k >= 0 && int(s.choices[k].depth) >= d; k-- {
-		if int(s.choices[k].depth) == d && s.choices[k].value+1 < s.choices[k].n {
-			s.choices[k].value++
-			return true
+func bumpChoice(choices []choice, d int) ([]choice, bool) {
+	for k := len(choices) - 1; k >= 0 && int(choices[k].depth) >= d; k-- {
+		c := &choices[k]
+		if next := (c.value + 1) % c.n; int(c.depth) == d && next != c.first {
+			c.value = next
+			return choices[:k+1], true
 		}
-		s.choices = s.choices[:k]
+		choices = choices[:k]
 	}
-	return false
+	return choices, false
 }
 
 func (s *dfs) prepare(x *Exec, steps, known int) {

@@ -39,6 +39,9 @@ type strategy interface {
 
 func newExec(p *Program, s strategy, o *Options) *Exec {
 	x := &Exec{prog: p, strat: s, ids: &idTable{}, maxSteps: o.MaxSteps, failing: !o.KeepGoing}
+	if o.ids != nil {
+		x.ids = o.ids
+	}
 	x.hist.init()
 	return x
 }
@@ -77,7 +80,7 @@ func (x *Exec) reset() {
 	x.live, x.unwind = false, false
 	x.alive, x.enabled, x.dirty = 0, 0, 0
 	x.choices = x.choices[:0]
-	x.failure = nil
+	x.failure, x.more = nil, x.more[:0]
 	x.ended = running
 	x.hist.root = 0
 	x.onQuiet, x.onComplete, x.stateFn = nil, nil, nil
@@ -263,15 +266,12 @@ func (x *Exec) choice() *Task {
 
 // checkRace looks for data races of the event at depth d.
 func (x *Exec) checkRace(t *Task, d int) {
-	if j, obj, found := x.hist.race(d); found {
-		other := x.tasks[x.hist.events[j].task]
-		if other.id > t.id {
-			t, other = other, t
-		}
-		x.fail(&Failure{Kind: DataRace, Task: t.name, race: [2]int{j, d},
+	x.hist.races(d, func(j int, obj int32) {
+		a, b := x.tasks[x.hist.events[j].task].name, t.name
+		x.fail(&Failure{Kind: DataRace, Task: t.name,
 			Text: fmt.Sprintf("data race on %s: task %q and task %q access it without synchronisation, at least one writes",
-				x.objectName(obj), other.name, t.name)}, t)
-	}
+				x.objectName(obj), min(a, b), max(a, b))}, t)
+	})
 }
 
 // finish judges the end of an execution. It runs with all tasks parked.
@@ -291,11 +291,11 @@ func (x *Exec) judgeQuiet() {
 			x.fail(panicFailure(nil, p, debug.Stack()), nil)
 		}
 	}()
+	if x.failure != nil && x.failing {
+		return
+	}
 	if x.onQuiet != nil {
 		x.onQuiet(x)
-	}
-	if x.failure != nil {
-		return
 	}
 	waiting := false
 	x.Tasks(func(t *Task) { waiting = waiting || !t.finished && !t.daemon })
@@ -326,11 +326,11 @@ func (x *Exec) Fail(kind FailKind, text, details string) {
 
 // fail records a failure; the first of an execution counts.
 func (x *Exec) fail(f *Failure, t *Task) {
-	if x.failure != nil {
-		return
+	if x.failure == nil {
+		x.failure = f
+	} else if !x.failing {
+		x.more = append(x.more, f)
 	}
-	f.depth = x.depth
-	x.failure = f
 }
 
 func (x *Exec) objectName(id int32) string {

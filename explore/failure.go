@@ -45,8 +45,6 @@ type Failure struct {
 	// could be recorded.
 	Trace *Trace
 
-	depth int
-	race  [2]int
 	sched *schedule
 }
 

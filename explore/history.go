@@ -8,6 +8,7 @@ import "math/bits"
 type event struct {
 	task    uint8
 	guarded bool
+	excl    bool // see Step.Exclusive
 	lane    int16
 	accOff  int32
 	accLen  int32
@@ -28,6 +29,7 @@ type history struct {
 	accs   []access
 	stride int
 	past   []uint64 // happens-before (dependence), reflexive: stride words an event
+	after  []uint64 // the inverse of past, irreflexive
 	sync   []uint64 // happens-before by synchronisation only; see races
 	byTask [MaxTasks][]uint64
 	objs   []objHistory // by stable object id
@@ -86,6 +88,9 @@ func (h *history) rewind(known int) {
 		}
 		cut(o.rel)
 	}
+	for i := 0; i < known; i++ {
+		cut(h.afterOf(i))
+	}
 	h.known = known
 }
 
@@ -107,7 +112,7 @@ func (h *history) grow() {
 		}
 		return c
 	}
-	h.past, h.sync = spread(h.past), spread(h.sync)
+	h.past, h.sync, h.after = spread(h.past), spread(h.sync), spread(h.after)
 	for i := range h.byTask {
 		h.byTask[i] = wide(h.byTask[i])
 	}
@@ -131,8 +136,9 @@ func (h *history) object(id int32) *objHistory {
 	return o
 }
 
-func (h *history) pastOf(i int) []uint64 { return h.past[i*h.stride : (i+1)*h.stride] }
-func (h *history) syncOf(i int) []uint64 { return h.sync[i*h.stride : (i+1)*h.stride] }
+func (h *history) pastOf(i int) []uint64  { return h.past[i*h.stride : (i+1)*h.stride] }
+func (h *history) afterOf(i int) []uint64 { return h.after[i*h.stride : (i+1)*h.stride] }
+func (h *history) syncOf(i int) []uint64  { return h.sync[i*h.stride : (i+1)*h.stride] }
 
 func (h *history) accesses(i int) []access {
 	e := &h.events[i]
@@ -177,19 +183,21 @@ func (h *history) record(t *Task, enabled uint64) {
 	}
 	s := &t.next
 	h.events = append(h.events, event{
-		task: uint8(t.id), guarded: s.guard != nil, lane: s.lane,
+		task: uint8(t.id), guarded: s.guard != nil, excl: s.exclusive, lane: s.lane,
 		accOff: int32(len(h.accs)), accLen: int32(len(s.acc)), op: s.op, enabled: enabled,
 	})
 	h.accs = append(h.accs, s.acc...)
 	if need := (i + 1) * h.stride; need > cap(h.past) {
 		h.past = append(make([]uint64, 0, 2*need), h.past[:i*h.stride]...)
 		h.sync = append(make([]uint64, 0, 2*need), h.sync[:i*h.stride]...)
+		h.after = append(make([]uint64, 0, 2*need), h.after[:i*h.stride]...)
 	}
-	h.past, h.sync = h.past[:(i+1)*h.stride], h.sync[:(i+1)*h.stride]
+	h.past, h.sync, h.after = h.past[:(i+1)*h.stride], h.sync[:(i+1)*h.stride], h.after[:(i+1)*h.stride]
 	past, sync := h.pastOf(i), h.syncOf(i)
 	clear(past)
 	clear(sync)
-	base := mix(s.op^h.root, uint64(t.id)+1)
+	clear(h.afterOf(i))
+	base := h.seed(s.op, t.id)
 	if p := h.lastOf(t.id); p >= 0 {
 		or(past, h.pastOf(p))
 		or(sync, h.syncOf(p))
@@ -207,6 +215,11 @@ func (h *history) record(t *Task, enabled uint64) {
 		}
 	}
 	w, bit := i>>6, uint64(1)<<(i&63)
+	for v, b := range past {
+		for ; b != 0; b &= b - 1 {
+			h.after[(v<<6+bits.TrailingZeros64(b))*h.stride+w] |= bit
+		}
+	}
 	past[w] |= bit
 	sync[w] |= bit
 	for k := range s.acc {
@@ -216,6 +229,9 @@ func (h *history) record(t *Task, enabled uint64) {
 	h.events[i].base, h.events[i].hash = base, base
 	h.known = i + 1
 }
+
+// seed starts the identity of an event.
+func (h *history) seed(op uint64, task int) uint64 { return mix(op^h.root, uint64(task)+1) }
 
 // precede adds to past the events that an access to o depends on, and returns a
 // hash of their identities.
@@ -274,27 +290,25 @@ func (h *history) enter(i int, a access) {
 	}
 }
 
-// race returns the last plain access that races with the event i on one of its
-// plain objects, and that object.
-func (h *history) race(i int) (j int, obj int32, found bool) {
-	sync := h.syncOf(i)
+// races calls f for each plain access that races with the event i on one of its
+// plain objects.
+func (h *history) races(i int, f func(j int, obj int32)) {
 	e := &h.events[i]
 	for _, a := range h.accs[e.accOff : e.accOff+e.accLen] {
 		if kindFlags[a.kind]&kindPlain == 0 {
 			continue
 		}
-		o := &h.objs[a.obj]
+		o, sync := &h.objs[a.obj], h.syncOf(i)
 		for w := i >> 6; w >= 0; w-- {
 			b := o.plainW[w]
 			if a.kind == Write {
 				b |= o.plainR[w]
 			}
-			if b &^= sync[w]; b != 0 {
-				return w<<6 + 63 - bits.LeadingZeros64(b), a.obj, true
+			for b &^= sync[w]; b != 0; b &= b - 1 {
+				f(w<<6+bits.TrailingZeros64(b), a.obj)
 			}
 		}
 	}
-	return 0, 0, false
 }
 
 // chose adds the outcome of a choice to the identity of the current event.

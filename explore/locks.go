@@ -29,7 +29,7 @@ func NewMutexes(m Maker, name string, n int) []*Mutex {
 
 // Lock takes a step that waits until the lock is free, and takes it.
 func (m *Mutex) Lock(t *Task) {
-	t.Next().On(m.obj, Acquire).When((*mutexFree)(m)).Waiting((*mutexFree)(m)).Do()
+	t.Next().On(m.obj, Acquire).When((*mutexFree)(m)).Waiting((*mutexFree)(m)).Exclusive().Do()
 	m.owner = t
 }
 

@@ -62,7 +62,8 @@ type Exec struct {
 	hist    history
 	choices []choice // made in this execution
 	failure *Failure
-	failing bool // a failure ends the execution at once
+	more    []*Failure // further ones of the same execution, unless failing
+	failing bool       // a failure ends the execution at once
 	ended   stop
 	unwind  bool
 	tracing *tracer
@@ -91,6 +92,7 @@ type choice struct {
 	depth int32 // number of steps before it
 	value int32
 	n     int32
+	first int32 // the outcome that was tried first; the others follow round robin
 }
 
 // A maker counts what one task (or Init) has made, so that the ids of what it
@@ -184,9 +186,10 @@ func (x *Exec) choose(n int) int {
 		if p.n != c.n || p.depth != c.depth {
 			panic(&nondeterminism{"Choose with another number of alternatives than before"})
 		}
-		c.value = p.value
+		c = p
 	} else {
 		c.value = int32(x.strat.choose(x, n))
+		c.first = c.value
 	}
 	x.choices = append(x.choices, c)
 	x.hist.chose(x.depth, len(x.plan), c.value)

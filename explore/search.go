@@ -34,6 +34,16 @@ func SleepSets() Strategy {
 	return Strategy{name: "sleep sets", build: func(*Options) strategy { return &dfs{useSleep: true} }}
 }
 
+// Optimal explores one execution of each class, with few or none abandoned: see
+// the type optimal for the algorithm. It is the default.
+func Optimal() Strategy {
+	return Strategy{name: "optimal reduction", build: func(o *Options) strategy {
+		s := newOptimal()
+		s.hole = o.hole
+		return s
+	}}
+}
+
 // Random makes n executions in which each step is taken by any of the enabled
 // tasks with equal probability.
 func Random(n int64, seed uint64) Strategy {
@@ -54,7 +64,7 @@ func PCT(n int64, depth int, seed uint64) Strategy {
 
 // Options says how to search. The zero Options are good for small programs.
 type Options struct {
-	// Strategy is how to search; the zero Strategy is [SleepSets].
+	// Strategy is how to search; the zero Strategy is [Optimal].
 	Strategy Strategy
 
 	// MaxSteps bounds one execution, in steps; 0 means 10000. An execution
@@ -77,6 +87,8 @@ type Options struct {
 	// NoMinimise reports the first failure found as it is.
 	NoMinimise bool
 
+	hole  hole          // for tests: see optimal
+	ids   *idTable      // for tests: makes searches agree on ids
 	onRun func(x *Exec) // for tests: called after each execution that counts
 }
 
@@ -150,7 +162,7 @@ func Explore(ctx context.Context, p *Program, o Options) (*Result, error) {
 		o.MaxFailures = 100
 	}
 	if o.Strategy.build == nil {
-		o.Strategy = SleepSets()
+		o.Strategy = Optimal()
 	}
 	start := time.Now()
 	r := &Result{Program: p.Name, Strategy: o.Strategy.name}
@@ -193,16 +205,23 @@ func search(ctx context.Context, x *Exec, o *Options, r *Result, start time.Time
 				o.onRun(x)
 			}
 		}
-		if x.failure != nil && r.add(x, o) {
+		if x.failure != nil && r.addAll(x, o) {
 			return ""
 		}
 	}
 }
 
-// add notes the failure of the last execution. It returns true if the search is
-// over.
-func (r *Result) add(x *Exec, o *Options) bool {
-	f := x.failure
+// addAll notes the failures of the last execution. It returns true if the
+// search is over.
+func (r *Result) addAll(x *Exec, o *Options) bool {
+	over := r.add(x, x.failure, o)
+	for _, f := range x.more {
+		over = r.add(x, f, o) || over
+	}
+	return over
+}
+
+func (r *Result) add(x *Exec, f *Failure, o *Options) bool {
 	for _, g := range r.Failures {
 		if f.same(g) {
 			return false
@@ -244,26 +263,34 @@ func explain(p *Program, f *Failure, o *Options) {
 	if f.sched == nil {
 		return
 	}
-	g, tr := replayOnce(p, f.sched, o, true)
-	if f.same(g) {
-		f.Trace, f.Steps, f.Preemptions = tr, g.Steps, g.Preemptions
-		return
+	all, tr := replayOnce(p, f.sched, o, true)
+	for _, g := range all {
+		if f.same(g) {
+			f.Trace, f.Steps, f.Preemptions = tr, g.Steps, g.Preemptions
+			return
+		}
 	}
 	f.Kind, f.Details = Nondeterminism, fmt.Sprintf("first seen: %s: %s\n%s", f.Kind, f.Text, f.Details)
 	f.Text = "the program is not deterministic: replaying the failing execution does not fail in the same way"
 	f.Trace = tr
 }
 
-func replayOnce(p *Program, s *schedule, o *Options, strict bool) (*Failure, *Trace) {
+// replayOnce makes the execution of a schedule and returns its failures and its
+// trace.
+func replayOnce(p *Program, s *schedule, o *Options, strict bool) ([]*Failure, *Trace) {
 	tr := &tracer{}
 	x := newExec(p, &replay{schedule: s, strict: strict}, o)
 	x.tracing = tr
 	x.run()
 	x.coros.stop()
-	if f := x.failure; f != nil {
+	var all []*Failure
+	if x.failure != nil {
+		all = append(append(all, x.failure), x.more...)
+	}
+	for _, f := range all {
 		f.Steps, f.Preemptions = x.depth, x.preempts
 	}
-	return x.failure, tr.trace(x)
+	return all, tr.trace(x)
 }
 
 // Replay makes the execution that token stands for, with a trace. The result
@@ -278,12 +305,14 @@ func Replay(p *Program, token string, o Options) (*Result, error) {
 	}
 	r := &Result{Program: p.Name, Strategy: "replay", Scope: "one execution", Executions: 1}
 	start := time.Now()
-	f, tr := replayOnce(p, s, &o, true)
+	all, tr := replayOnce(p, s, &o, true)
 	r.Steps, r.Elapsed = int64(len(tr.Steps)), time.Since(start)
 	r.Trace = tr
-	if f != nil {
+	for _, f := range all {
 		f.Token, f.Trace, f.sched = token, tr, s
-		r.Failure, r.Failures, r.Verdict = f, []*Failure{f}, Fails
+	}
+	if len(all) > 0 {
+		r.Failure, r.Failures, r.Verdict = all[0], all, Fails
 	}
 	return r, nil
 }

@@ -129,6 +129,7 @@ type Step struct {
 	state     uint64
 	lane      int16
 	voluntary bool
+	exclusive bool
 }
 
 // On adds an access of kind k to o. A step may touch any number of objects; if
@@ -155,6 +156,11 @@ func (s *Step) Label(text string) *Step { s.label = text; return s }
 // Voluntary marks the step as a scheduling point of the program's own: to run
 // another task before it is no preemption. Blocked steps are voluntary anyway.
 func (s *Step) Voluntary() *Step { s.voluntary = true; return s }
+
+// Exclusive promises that the guard of this step, which acquires one object and
+// does nothing else, is true exactly if the object was never acquired or was
+// last released. It saves [Optimal] from trying what can't work.
+func (s *Step) Exclusive() *Step { s.exclusive = true; return s }
 
 // State declares the task's control state before this step: position and
 // local variables, as a hash. It matters only to [Cached].

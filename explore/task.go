@@ -89,6 +89,7 @@ func (t *Task) Next() *Step {
 	s.label = ""
 	s.lane = t.lane
 	s.voluntary = false
+	s.exclusive = false
 	return s
 }
 
