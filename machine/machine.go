@@ -35,6 +35,8 @@
 // BenchmarkCompletion in package batch; docs/benchmarks.md has the figures.
 package machine
 
+import "endio/lockdep"
+
 // A CPU is a number from 0 to [Machine.CPUs]-1. Whether it is online changes.
 type CPU int
 
@@ -54,6 +56,10 @@ type Context interface {
 	// Atomic reports whether the caller may not block.
 	// It mirrors bio_in_atomic of the kernel's include/linux/bio.h, Linux 7.3.
 	Atomic() bool
+
+	// Task returns the handle under which the validator knows the caller, or
+	// nil where nothing is validated.
+	Task() *lockdep.Task
 
 	// Help runs one completion that only the caller can run, and reports whether
 	// there was one. A wait that does not call it may wait for itself.
