@@ -134,14 +134,27 @@ func (tab *goTable) start(g uintptr) int {
 	return int(uint64(g) * 0x9e3779b97f4a7c15 >> (tab.shift & 63))
 }
 
-// lookup returns the task of goroutine id on descriptor g, or nil if it is not where it is
-// looked for first.
+// lookup returns the task of goroutine id on descriptor g, or nil if it is not in its first
+// slot; hereSlow finds it then.
 func lookup(g uintptr, id uint64) *Task {
 	tab := goTasks.Load()
 	if t := tab.slots[tab.start(g)].Load(); t != nil && t.g == g && t.goid.Load() == id {
 		return t
 	}
 	return nil
+}
+
+// probe is lookup for a task that is not in its first slot.
+func (tab *goTable) probe(g uintptr, id uint64) *Task {
+	for i := tab.start(g); ; i++ {
+		t := tab.slots[i&(len(tab.slots)-1)].Load()
+		if t == nil || t.g == g {
+			if t == nil || t.goid.Load() != id {
+				return nil
+			}
+			return t
+		}
+	}
 }
 
 // here returns the running goroutine's task, and the program counter to which the
@@ -163,6 +176,9 @@ func here() (t *Task, pc uintptr) {
 func hereSlow(g uintptr, id uint64, pc uintptr) (*Task, uintptr) {
 	if goidOffset == 0 {
 		return slowTask(goidFromStack()), callerOutside()
+	}
+	if t := goTasks.Load().probe(g, id); t != nil {
+		return t, pc
 	}
 	t, old := enterGoroutine(g, id)
 	if old != nil {
