@@ -20,7 +20,7 @@ func TestPlantedHoles(t *testing.T) {
 			for seed := uint64(1); seed <= most; seed++ {
 				rng := rand.New(rand.NewPCG(seed, 7))
 				tasks := randomTasks(rng, 3+rng.IntN(5))
-				p, ids := randomProgram(tasks), &idTable{}
+				p, ids := randomProgram(tasks, false), &idTable{}
 				want, ok := classify(t, p, SleepSets(), ids, noHole)
 				if !ok {
 					continue

@@ -93,9 +93,39 @@ type world struct {
 	locks [2]*Mutex
 	sem   *Semaphore
 	cond  *Cond
+	local [16]local
 }
 
-func randomProgram(tasks [][]op) *Program {
+// local is what a task of a random program knows, and how it came there.
+type local struct {
+	reg  *int
+	path uint64
+}
+
+func (w *world) hash(h *Hash) {
+	for i := range 2 {
+		h.Add(uint64(w.atoms[i].value))
+		h.Add(uint64(w.cells[i].value))
+		h.AddBool(w.locks[i].owner == nil)
+		if w.locks[i].owner != nil {
+			h.Add(uint64(w.locks[i].owner.id))
+		}
+	}
+	h.Add(uint64(w.sem.count))
+	for _, c := range w.cond.waiters {
+		h.Add(uint64(c.t.id))
+	}
+	for i := range w.local {
+		if r := w.local[i].reg; r != nil {
+			h.Add(uint64(*r))
+			h.Add(w.local[i].path)
+		} else {
+			h.Add(99)
+		}
+	}
+}
+
+func randomProgram(tasks [][]op, state bool) *Program {
 	return &Program{Name: "random", Init: func(x *Exec) {
 		w := &world{sem: NewSemaphore(x, "sem", 1)}
 		for i := range 2 {
@@ -104,10 +134,14 @@ func randomProgram(tasks [][]op) *Program {
 			w.locks[i] = NewMutex(x, fmt.Sprintf("m%d", i))
 		}
 		w.cond = NewCond(x, "cond", w.locks[0])
+		if state {
+			x.OnState(w.hash)
+		}
 		for i, ops := range tasks {
 			name := fmt.Sprintf("t%d", i)
 			x.GoWith(name, TaskOptions{Daemon: len(ops) > 0 && ops[0].v == 1 && i == 0}, func(t *Task) {
 				reg := 0
+				w.local[t.id].reg = &reg
 				w.run(t, ops, &reg)
 			})
 		}
@@ -115,9 +149,12 @@ func randomProgram(tasks [][]op) *Program {
 }
 
 func (w *world) run(t *Task, ops []op, reg *int) {
-	for _, o := range ops {
+	at := &w.local[t.id].path
+	for i, o := range ops {
+		*at = mix(*at, uint64(i)+1)
 		w.one(t, o, reg)
 	}
+	*at = mix(*at, 77)
 }
 
 func (w *world) one(t *Task, o op, reg *int) {
@@ -148,13 +185,18 @@ func (w *world) one(t *Task, o op, reg *int) {
 	case opPut:
 		w.sem.Release(t)
 	case opChoose:
-		a.Store(t, t.Choose(2)+t.Choose(o.v+1))
+		v := t.Choose(2) + t.Choose(o.v+1)
+		w.local[t.id].path = mix(w.local[t.id].path, uint64(v)+50)
+		a.Store(t, v)
 	case opCheck:
 		t.Check(*reg != o.v+1, fmt.Sprintf("reg is %d", *reg))
 	case opSpawn:
 		a.Load(t)
 		n := *reg
-		t.Go(t.Name()+".child", func(t *Task) { w.run(t, o.body, &n) })
+		t.Go(t.Name()+".child", func(t *Task) {
+			w.local[t.id].reg = &n
+			w.run(t, o.body, &n)
+		})
 	case opTry:
 		if m.TryLock(t) {
 			w.run(t, o.body, reg)
@@ -258,7 +300,7 @@ func TestOracle(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		n := 3 + rng.IntN(5)
 		tasks := randomTasks(rng, n)
-		p := randomProgram(tasks)
+		p := randomProgram(tasks, false)
 		ids := &idTable{}
 		want, ok := classify(t, p, SleepSets(), ids, noHole)
 		if !ok {
@@ -286,6 +328,21 @@ func TestOracle(t *testing.T) {
 		}
 		if exact && got.r.Pruned != 0 {
 			t.Errorf("seed %d: %d executions abandoned\n%v", seed, got.r.Pruned, tasks)
+		}
+		few, _ := classify(t, p, PreemptionBound(1000), ids, noHole)
+		if d := few.differ(want); d != "" || few.r.Scope != "exhausted" && few.r.Failure == nil {
+			t.Errorf("seed %d: preemption bound against sleep sets: %s %v\n%v", seed, d, few.r, tasks)
+		}
+		states, _ := classify(t, randomProgram(tasks, true), Cached(), ids, noHole)
+		states.runs, few.runs = nil, nil
+		for f := range few.failures {
+			if strings.Contains(f, string(DataRace)) {
+				delete(few.failures, f)
+				delete(states.failures, f)
+			}
+		}
+		if d := states.differ(few); d != "" {
+			t.Errorf("seed %d: state caching against preemption bound: %s\n%v", seed, d, tasks)
 		}
 		pruned += got.r.Pruned
 		runs += got.r.Executions

@@ -44,6 +44,21 @@ func Optimal() Strategy {
 	}}
 }
 
+// Cached explores every state once, or a few times. The program must declare its
+// state with [Exec.OnState]; what it declares is compared as a 64-bit hash. Data
+// races are looked for only in the executions made, and may be missed.
+func Cached() Strategy {
+	return Strategy{name: "state caching", build: func(o *Options) strategy { return newCached(o.MemoryBytes) }}
+}
+
+// PreemptionBound explores the executions with at most n preemptions, beginning
+// with none. A preemption is a switch from a task that could have gone on, and
+// whose next step is not [Step.Voluntary].
+func PreemptionBound(n int) Strategy {
+	return Strategy{name: fmt.Sprintf("at most %d preemptions", n), scope: fmt.Sprintf("%d preemptions", n),
+		build: func(o *Options) strategy { return newBounded(n, o.MemoryBytes) }}
+}
+
 // Random makes n executions in which each step is taken by any of the enabled
 // tasks with equal probability.
 func Random(n int64, seed uint64) Strategy {
@@ -76,6 +91,11 @@ type Options struct {
 
 	// MaxTime bounds the search; 0 means no bound.
 	MaxTime time.Duration
+
+	// MemoryBytes bounds what the search itself keeps; 0 means 2 GiB. A table
+	// of states that is full is not extended, which costs time but no
+	// coverage.
+	MemoryBytes int64
 
 	// KeepGoing goes on after a failure. A task that fails ends, and the
 	// others go on. Result has the first MaxFailures different failures.
@@ -158,6 +178,9 @@ func Explore(ctx context.Context, p *Program, o Options) (*Result, error) {
 	if o.MaxSteps == 0 {
 		o.MaxSteps = 10000
 	}
+	if o.MemoryBytes == 0 {
+		o.MemoryBytes = 2 << 30
+	}
 	if o.MaxFailures == 0 {
 		o.MaxFailures = 100
 	}
@@ -169,7 +192,7 @@ func Explore(ctx context.Context, p *Program, o Options) (*Result, error) {
 	x := newExec(p, o.Strategy.build(&o), &o)
 	defer x.coros.stop()
 	bound := search(ctx, x, &o, r, start)
-	r.conclude(&o, bound)
+	r.conclude(&o, bound, x.strat)
 	if r.Failure != nil {
 		for _, f := range r.Failures {
 			explain(p, f, &o)
@@ -238,7 +261,16 @@ func (r *Result) add(x *Exec, f *Failure, o *Options) bool {
 	return !o.KeepGoing || len(r.Failures) >= o.MaxFailures
 }
 
-func (r *Result) conclude(o *Options, bound string) {
+func (r *Result) conclude(o *Options, bound string, s strategy) {
+	scope := o.Strategy.scope
+	switch s := s.(type) {
+	case *cached:
+		r.States = int64(s.seen.n)
+	case *bounded:
+		if s.complete {
+			scope = "" // no execution needs more preemptions
+		}
+	}
 	switch {
 	case r.Failure != nil:
 		r.Verdict = Fails
@@ -249,9 +281,9 @@ func (r *Result) conclude(o *Options, bound string) {
 	case bound != "":
 		r.Verdict = Unknown
 		r.Scope = "bounded by " + bound
-	case o.Strategy.scope != "":
+	case scope != "":
 		r.Verdict = Holds
-		r.Scope = "bounded by " + o.Strategy.scope
+		r.Scope = "bounded by " + scope
 	default:
 		r.Verdict = Holds
 		r.Scope = "exhausted"
@@ -263,6 +295,11 @@ func explain(p *Program, f *Failure, o *Options) {
 	if f.sched == nil {
 		return
 	}
+	defer func() {
+		if f.Trace != nil && !o.NoMinimise && !o.KeepGoing && f.Kind != Nondeterminism {
+			*f = *minimise(p, f, o)
+		}
+	}()
 	all, tr := replayOnce(p, f.sched, o, true)
 	for _, g := range all {
 		if f.same(g) {

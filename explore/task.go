@@ -290,10 +290,6 @@ func (t *Task) body() {
 	}
 	x.alive &^= 1 << t.id
 	x.enabled &^= 1 << t.id
-	if x.failure != nil && x.failing {
-		x.cur = nil
-		return
-	}
 	x.cur = x.schedule()
 }
 

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package explore
+
+// cached is depth-first search with sleep sets that stops at states it has
+// seen. It needs a program that declares its state (see [Exec.OnState]).
+//
+// Source: P. Godefroid, Partial-Order Methods for the Verification of
+// Concurrent Systems, 1996, section 5.4 (state matching and sleep sets).
+type cached struct {
+	dfs
+	seen   *stateTable
+	keys   []uint64 // of the states on the path
+	closed bool     // the table may not grow any more
+}
+
+func newCached(memory int64) *cached {
+	return &cached{dfs: dfs{useSleep: true}, seen: newStateTable(memory)}
+}
+
+func (s *cached) pick(x *Exec) int {
+	d := x.depth
+	n := dfsNode{enabled: x.enabled}
+	if d > 0 {
+		n.sleep = s.inherit(x, d-1)
+	}
+	key := x.stateKey()
+	todo := n.enabled &^ n.sleep
+	old, found := s.seen.lookup(key, n.sleep&n.enabled)
+	if found {
+		if s.checkCycle(x, d, key); x.failure != nil && x.failing {
+			return -1
+		}
+		todo = n.enabled & old &^ n.sleep
+		n.enabled = todo // of the rest all was explored from here before
+		n.sleep &= old
+	}
+	if todo == 0 {
+		return -1
+	}
+	n.cur = uint8(prefer(x, todo))
+	s.nodes = append(s.nodes[:d], n)
+	s.keys = append(s.keys[:d], key)
+	return int(n.cur)
+}
+
+// checkCycle looks for the state on the path. If it is there, the steps since
+// then can be repeated for ever; they are a livelock if that is fair to all tasks
+// and leaves a task that is no daemon unfinished.
+func (s *cached) checkCycle(x *Exec, d int, key uint64) {
+	for k := len(s.keys[:min(d, len(s.keys))]) - 1; k >= 0; k-- {
+		if s.keys[k] != key {
+			continue
+		}
+		always, took := x.enabled, uint64(0)
+		for i := k; i < d; i++ {
+			always &= x.hist.events[i].enabled
+			took |= 1 << x.hist.events[i].task
+		}
+		if always&^took != 0 {
+			return
+		}
+		x.livelock(k, took)
+		return
+	}
+}
+
+func (x *Exec) livelock(k int, took uint64) {
+	var victim *Task
+	names := ""
+	x.Tasks(func(t *Task) {
+		if !t.finished && !t.daemon && victim == nil {
+			victim = t
+		}
+		if took>>t.id&1 == 1 {
+			names += " " + t.name
+		}
+	})
+	if victim == nil {
+		return
+	}
+	x.ended = failed
+	x.fail(&Failure{Kind: Livelock, Task: victim.name,
+		Text: "the state repeats while task \"" + victim.name + "\" never finishes; the steps between can go on for ever, taken by:" + names}, victim)
+}
+
+// stateKey returns the hash of the current state.
+func (x *Exec) stateKey() uint64 {
+	if x.stateFn == nil {
+		panic(&badProgram{"the strategy matches states, but the program does not declare its state: call Exec.OnState in Init"})
+	}
+	var h Hash
+	x.stateFn(&h)
+	var tasks uint64
+	for _, id := range x.order {
+		t := x.tasks[id]
+		v := mix(uint64(id)+1, 1)
+		if !t.finished {
+			v = mix(mix(v, t.next.op), t.next.state)
+		}
+		tasks += mix(v, 5)
+	}
+	h.Add(tasks)
+	s := h.Sum()
+	key := mix(s[0], s[1])
+	if key == 0 {
+		key = 1
+	}
+	return key
+}
+
+// A stateTable maps states to the tasks that slept when they were explored. It
+// uses open addressing with 16 bytes a slot, of which at most 7 in 8 are in use.
+type stateTable struct {
+	keys  []uint64 // 0 is free
+	sleep []uint64
+	n     int
+	limit int64 // bytes
+	full  bool
+}
+
+const stateSlotBytes = 16
+
+func newStateTable(limit int64) *stateTable {
+	const first = 1 << 12
+	return &stateTable{keys: make([]uint64, first), sleep: make([]uint64, first), limit: limit}
+}
+
+// lookup returns the tasks that slept in the state at earlier visits, and makes
+// a note of this visit, at which those in sleep do. When the table is full, new
+// states are not noted, and will be explored again if they come up again.
+func (st *stateTable) lookup(key, sleep uint64) (old uint64, found bool) {
+	mask := uint64(len(st.keys) - 1)
+	i := key & mask
+	for st.keys[i] != 0 {
+		if st.keys[i] == key {
+			old = st.sleep[i]
+			st.sleep[i] = old & sleep
+			return old, true
+		}
+		i = (i + 1) & mask
+	}
+	if (st.n+1)*8 > len(st.keys)*7 {
+		if st.full || !st.grow() {
+			st.full = true
+			return 0, false
+		}
+		return st.lookup(key, sleep)
+	}
+	st.keys[i], st.sleep[i] = key, sleep
+	st.n++
+	return 0, false
+}
+
+// grow doubles the table, unless that would exceed the limit while the old and
+// the new table both exist.
+func (st *stateTable) grow() bool {
+	size := len(st.keys) * 2
+	if st.limit > 0 && int64(size)*stateSlotBytes*3/2 > st.limit {
+		return false
+	}
+	old := *st
+	st.keys, st.sleep = make([]uint64, size), make([]uint64, size)
+	mask := uint64(size - 1)
+	for k, key := range old.keys {
+		if key == 0 {
+			continue
+		}
+		i := key & mask
+		for st.keys[i] != 0 {
+			i = (i + 1) & mask
+		}
+		st.keys[i], st.sleep[i] = key, old.sleep[k]
+	}
+	return true
+}

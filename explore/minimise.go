@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package explore
+
+import "time"
+
+// minimise looks for a shorter execution that fails like f: first by leaving
+// out what did not happen before the failure and by putting the rest in an order
+// with few switches, then by searching with fewer preemptions. It returns f
+// itself if there is none.
+func minimise(p *Program, f *Failure, o *Options) *Failure {
+	best := f
+	if g := condense(p, best, o); g != nil {
+		best = g
+	}
+	if g := fewerPreemptions(p, best, o); g != nil {
+		best = g
+		if g := condense(p, best, o); g != nil {
+			best = g
+		}
+	}
+	return best
+}
+
+// The search for an execution with fewer preemptions is given up after this.
+const (
+	minimiseExecutions = 20000
+	minimiseTime       = 2 * time.Second
+)
+
+func fewerPreemptions(p *Program, f *Failure, o *Options) *Failure {
+	if f.Preemptions == 0 {
+		return nil
+	}
+	q := *o
+	q.KeepGoing = true // to pass by other failures
+	x := newExec(p, newBounded(f.Preemptions-1, 64<<20), &q)
+	x.failing = true
+	defer x.coros.stop()
+	start := time.Now()
+	for n := 0; n < minimiseExecutions && time.Since(start) < minimiseTime; n++ {
+		if !x.run() {
+			return nil
+		}
+		if f.same(x.failure) {
+			g := x.failure
+			g.sched = x.scheduled()
+			return measure(p, g, o)
+		}
+	}
+	return nil
+}
+
+// measure replays g and fills in its length. It returns nil if g does not fail
+// again.
+func measure(p *Program, g *Failure, o *Options) *Failure {
+	all, tr := replayOnce(p, g.sched, o, true)
+	for _, h := range all {
+		if g.same(h) {
+			h.sched, h.Trace = g.sched, tr
+			h.Token = g.sched.token(p.Name)
+			return h
+		}
+	}
+	return nil
+}
+
+// condense reorders the execution of f. It returns nil if that gains nothing.
+func condense(p *Program, f *Failure, o *Options) *Failure {
+	x := newExec(p, &replay{schedule: f.sched, strict: true}, o)
+	x.run()
+	defer x.coros.stop()
+	if !f.same(x.failure) {
+		return nil
+	}
+	n := x.depth
+	keep := make([]uint64, x.hist.stride)
+	if x.ended == failed && n > 0 {
+		or(keep, x.hist.pastOf(n-1)) // the failure is in the last step
+	} else {
+		fill(keep, 0, n)
+	}
+	best := f
+	for first := range MaxTasks {
+		order := linearise(&x.hist, keep, first)
+		if order == nil {
+			continue
+		}
+		if g := tryOrder(p, x, order, o); g != nil && f.same(g) && g.shorter(best) {
+			best = g
+		}
+	}
+	if best == f {
+		return nil
+	}
+	return best
+}
+
+// shorter reports whether f is easier to read than g.
+func (f *Failure) shorter(g *Failure) bool {
+	if f.Preemptions != g.Preemptions {
+		return f.Preemptions < g.Preemptions
+	}
+	return f.Steps < g.Steps
+}
+
+// linearise returns the events of keep in an order that respects what happened
+// before what and stays with a task as long as it can, starting with first. It
+// returns nil if first has no event that can come first.
+func linearise(h *history, keep []uint64, first int) []int {
+	rest := append([]uint64(nil), keep...)
+	var order []int
+	next := func(task int) int {
+		e := firstCommon(h.byTask[task], rest)
+		if e < 0 || !onlyBit(h.pastOf(e), rest, e) {
+			return -1
+		}
+		return e
+	}
+	cur := first
+	for !empty(rest) {
+		e := next(cur)
+		for id := 0; e < 0 && id < MaxTasks; id++ {
+			if e = next(id); e >= 0 {
+				cur = id
+			}
+		}
+		if len(order) == 0 && cur != first {
+			return nil
+		}
+		order = append(order, e)
+		clearBit(rest, e)
+	}
+	return order
+}
+
+// script runs given tasks, by stable id, and then stops unless all is done.
+type script struct {
+	plan    []uint8
+	choices []choice
+	used    bool
+}
+
+func (s *script) begin(x *Exec) bool {
+	if s.used {
+		return false
+	}
+	s.used = true
+	x.hist.rewind(0)
+	x.plan, x.planChoice = s.plan, s.choices
+	return true
+}
+
+func (s *script) pick(*Exec) int        { return -1 }
+func (s *script) choose(*Exec, int) int { return 0 }
+func (s *script) end(*Exec)             {}
+
+// tryOrder runs the events of x in another order.
+func tryOrder(p *Program, x *Exec, order []int, o *Options) *Failure {
+	s := &script{}
+	for _, c := range x.choices {
+		if c.depth == 0 {
+			s.choices = append(s.choices, c)
+		}
+	}
+	for pos, e := range order {
+		s.plan = append(s.plan, x.hist.events[e].task)
+		for _, c := range x.choices {
+			if int(c.depth) == e+1 {
+				c.depth = int32(pos + 1)
+				s.choices = append(s.choices, c)
+			}
+		}
+	}
+	y := newExec(p, s, o)
+	y.ids = x.ids
+	y.run()
+	defer y.coros.stop()
+	if y.failure == nil {
+		return nil
+	}
+	g := y.failure
+	g.sched = y.scheduled()
+	return measure(p, g, o)
+}
