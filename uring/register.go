@@ -68,6 +68,9 @@ func (r *Ring) UpdateFiles(first int, fds []int32) error {
 	if len(fds) == 0 {
 		return nil
 	}
+	if first < 0 || first >= MaxFiles {
+		return &RegisterError{op, len(fds), syscall.EINVAL, fmt.Sprintf("slot %d", first)}
+	}
 	n, errno := r.updateFiles(uint32(first), fds)
 	if errno == 0 && n != len(fds) {
 		return &RegisterError{op, len(fds), syscall.EBADF, fmt.Sprintf("stopped after %d", n)}

@@ -224,7 +224,7 @@ func TestSignals(t *testing.T) {
 			}
 		})
 		pr, pw := pipe(t)
-		for i := range 200 {
+		for i := range 40 {
 			buf := make([]byte, 1)
 			r.Next().PrepRead(pr, buf, -1, uint64(i))
 			if _, err := r.Submit(); err != nil {
