@@ -29,7 +29,8 @@ func (v *Iovec) Len() int { return int(v.size) }
 // pinned is never set. A store that the compiler can't rule out makes it
 // allocate on the heap whatever is passed to [onHeap].
 var (
-	pinned     bool
+	pinned bool
+	//lint:ignore U1000 it is there to be written
 	pinnedByte unsafe.Pointer
 )
 

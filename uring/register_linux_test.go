@@ -180,28 +180,43 @@ func TestCloneBuffers(t *testing.T) {
 // TestRegisteredBuffersStay: a registered buffer that the caller drops is not
 // reused for something else as long as the ring has it.
 func TestRegisteredBuffersStay(t *testing.T) {
-	r := openRing(t, Config{})
-	collected := make(chan struct{})
-	func() {
-		buf := make([]byte, 1<<16)
-		runtime.AddCleanup(&buf[0], func(c chan struct{}) { close(c) }, collected)
-		if err := r.RegisterBuffers([][]byte{buf}); err != nil {
-			t.Fatal(err)
-		}
-	}()
-	for range 3 {
-		runtime.GC()
+	for _, tt := range []struct {
+		name string
+		give func(r *Ring, buf []byte) error
+		drop func(r *Ring) error
+	}{
+		{"registered", func(r *Ring, buf []byte) error { return r.RegisterBuffers([][]byte{buf}) }, (*Ring).UnregisterBuffers},
+		{"put into a table", func(r *Ring, buf []byte) error {
+			return errors.Join(r.RegisterBufferTable(2), r.UpdateBuffers(1, [][]byte{buf}))
+		}, func(r *Ring) error { return r.UpdateBuffers(1, [][]byte{nil}) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := openRing(t, Config{})
+			collected := make(chan struct{})
+			func() {
+				buf := make([]byte, 1<<16)
+				runtime.AddCleanup(&buf[0], func(c chan struct{}) { close(c) }, collected)
+				if err := tt.give(r, buf); err != nil {
+					t.Fatal(err)
+				}
+			}()
+			for range 3 {
+				runtime.GC()
+			}
+			runtime.Gosched()
+			select {
+			case <-collected:
+				t.Fatal("a registered buffer was collected")
+			default:
+			}
+			if err := tt.drop(r); err != nil {
+				t.Fatal(err)
+			}
+			runtime.GC()
+			<-collected
+			runtime.KeepAlive(r)
+		})
 	}
-	select {
-	case <-collected:
-		t.Fatal("a registered buffer was collected")
-	default:
-	}
-	if err := r.UnregisterBuffers(); err != nil {
-		t.Fatal(err)
-	}
-	runtime.GC()
-	<-collected
 }
 
 func TestEventFD(t *testing.T) {
