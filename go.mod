@@ -3,9 +3,11 @@ module endio
 go 1.26.0
 
 require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/alecthomas/kong v1.17.0
 	github.com/cespare/xxhash/v2 v2.3.0
 	github.com/cockroachdb/datadriven v1.0.3
+	golang.org/x/sys v0.49.0
 	pgregory.net/rapid v1.3.0
 )
 

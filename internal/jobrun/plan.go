@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package jobrun
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"endio/fiojob"
+)
+
+// A Plan is a job file made ready to run: who runs when, on which part of which
+// file.
+type Plan struct {
+	File  *fiojob.File
+	Waves []Wave
+
+	targets map[string]*target // by absolute path
+	run     uint64             // identifies this run in verified data
+}
+
+// A Wave is the clones that run at the same time.
+type Wave struct {
+	Clones []*Clone
+}
+
+// A share is the part of one target that one clone works on.
+type share struct {
+	target       *target
+	start, bytes int64
+}
+
+// PlanOptions change what a plan does with the jobs of a file.
+type PlanOptions struct {
+	// VerifyOnly turns all jobs that verify into checks of what is there, and
+	// leaves the others out.
+	VerifyOnly bool
+}
+
+// NewPlan looks at the files that the jobs of file name, without changing any,
+// and works out who does what. An error says which job can not run and why.
+func NewPlan(file *fiojob.File, options PlanOptions) (*Plan, error) {
+	p := &Plan{File: file, targets: map[string]*target{}, run: rand.Uint64()}
+	var id uint32
+	for i := range file.Jobs {
+		job := &file.Jobs[i]
+		if options.VerifyOnly {
+			if job.Verify == fiojob.NoChecksum {
+				continue
+			}
+			check := *job
+			check.VerifyOnly = true
+			job = &check
+		}
+		if len(p.Waves) == 0 || job.Stonewall && len(p.Waves[len(p.Waves)-1].Clones) > 0 {
+			p.Waves = append(p.Waves, Wave{})
+		}
+		wave := &p.Waves[len(p.Waves)-1]
+		for n := range job.NumJobs {
+			clone, err := p.clone(job, n, id)
+			if err != nil {
+				return nil, &fiojob.Error{Pos: job.Pos, Msg: fmt.Sprintf("job %s: %v", job.Name, err)}
+			}
+			wave.Clones = append(wave.Clones, clone)
+			id++
+		}
+	}
+	if len(p.Waves) == 0 {
+		return nil, errors.New("no job in the file verifies: there is nothing to check")
+	}
+	return p, nil
+}
+
+// clone plans copy n of job.
+func (p *Plan) clone(job *fiojob.Job, n int, id uint32) (*Clone, error) {
+	c := &Clone{Job: job, Number: n, id: id, run: p.run}
+	paths := filePaths(job, n)
+	c.rng = rand.New(rand.NewPCG(seedOf(job, p.run), uint64(id)))
+	for i, path := range paths {
+		t, err := p.target(path)
+		if err != nil {
+			return nil, err
+		}
+		s, err := c.shareOf(t, len(paths))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if err := t.join(job, s, i); err != nil {
+			return nil, err
+		}
+		c.shares = append(c.shares, s)
+		c.regionBytes += s.bytes
+	}
+	c.totalBytes = c.regionBytes
+	if job.IOSize.Given() {
+		c.totalBytes = job.IOSize.Of(c.regionBytes)
+	}
+	return c, nil
+}
+
+// seedOf returns the seed of a job: its own, or with randrepeat=0 a new one for
+// each run.
+func seedOf(job *fiojob.Job, run uint64) uint64 {
+	if job.RandRepeat {
+		return job.Seed
+	}
+	return job.Seed ^ run
+}
+
+// filePaths returns the files of copy n of a job.
+func filePaths(job *fiojob.Job, n int) []string {
+	if len(job.Filenames) > 0 {
+		paths := make([]string, len(job.Filenames))
+		for i, name := range job.Filenames {
+			// Named files are in the first directory, as in fio.
+			paths[i] = inDirectory(job, 0, name)
+		}
+		return paths
+	}
+	format := job.FilenameFormat
+	if format == "" {
+		format = "$jobname.$jobnum.$filenum"
+	}
+	paths := make([]string, job.FileCount)
+	for i := range paths {
+		name := strings.NewReplacer("$jobname", strings.ReplaceAll(job.Name, "/", "_"), "$jobnum", strconv.Itoa(n), "$filenum", strconv.Itoa(i)).Replace(format)
+		paths[i] = inDirectory(job, n, name)
+	}
+	return paths
+}
+
+func inDirectory(job *fiojob.Job, n int, name string) string {
+	if len(job.Directories) == 0 || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(job.Directories[n%len(job.Directories)], name)
+}
+
+// target returns the target at path, the same for each clone that uses it.
+func (p *Plan) target(path string) (*target, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if t := p.targets[abs]; t != nil {
+		return t, nil
+	}
+	t := &target{path: path}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if dir, err := os.Stat(filepath.Dir(path)); err != nil || !dir.IsDir() {
+			return nil, fmt.Errorf("%s: directory %s does not exist", path, filepath.Dir(path))
+		}
+		t.created = true
+	case err != nil:
+		return nil, err
+	case info.Mode().IsRegular():
+		t.found = info.Size()
+	case info.Mode()&os.ModeDevice != 0 && info.Mode()&os.ModeCharDevice == 0:
+		t.device = true
+		if t.found, err = deviceBytes(path); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("%s is a %s: jobs run on files and block devices", path, kindOf(info.Mode()))
+	}
+	p.targets[abs] = t
+	return t, nil
+}
+
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "directory"
+	case mode&os.ModeCharDevice != 0:
+		return "character device"
+	case mode&os.ModeNamedPipe != 0:
+		return "pipe"
+	case mode&os.ModeSocket != 0:
+		return "socket"
+	}
+	return "special file"
+}
+
+// deviceBytes returns the size of the block device at path.
+func deviceBytes(path string) (int64, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	size, err := file.Seek(0, io.SeekEnd)
+	return size, errors.Join(err, file.Close())
+}
+
+// shareOf returns the part of t that the clone works on; its job has count files.
+func (c *Clone) shareOf(t *target, count int) (share, error) {
+	job := c.Job
+	fileBytes := t.found
+	switch {
+	case job.FileSizeMax > 0:
+		fileBytes = job.FileSizeMin + c.rng.Int64N(job.FileSizeMax-job.FileSizeMin+1)
+	case job.Size.Bytes > 0:
+		fileBytes = job.Size.Bytes / int64(count)
+	case t.found == 0:
+		return share{}, errors.New("the file does not exist or is empty: size= or filesize= says how large it shall be")
+	}
+	block := c.minBlock()
+	start := job.Offset.Of(fileBytes) + job.OffsetIncrement.Of(fileBytes)*int64(c.Number)
+	if job.Offset.Percent != 0 || job.OffsetIncrement.Percent != 0 {
+		start = start / block * block
+	}
+	var bytes int64
+	switch {
+	case job.Size.Percent != 0:
+		bytes = job.Size.Of(fileBytes)
+	case job.Size.Bytes > 0:
+		bytes = job.Size.Bytes / int64(count)
+	default:
+		bytes = fileBytes - start
+	}
+	if start < 0 || start+bytes < start {
+		return share{}, fmt.Errorf("offset %d and size %d overflow", start, bytes)
+	}
+	if bytes < block {
+		return share{}, fmt.Errorf("%d bytes at offset %d have no room for a block of %d", max(bytes, 0), start, block)
+	}
+	if t.device && start+bytes > t.found {
+		return share{}, fmt.Errorf("the job ends at byte %d, and the device has %d", start+bytes, t.found)
+	}
+	return share{target: t, start: start, bytes: bytes}, nil
+}
+
+// minBlock returns the smallest block of the directions that the job uses.
+func (c *Clone) minBlock() int64 {
+	block := int64(fiojob.MaxBlockBytes)
+	for dir := range fiojob.Dir(fiojob.Dirs) {
+		if c.Job.Pattern.Uses[dir] {
+			block = min(block, c.Job.BlockSizes[dir].MinBytes)
+		}
+	}
+	return block
+}
+
+// maxBlock returns the largest block of the directions that the job uses.
+func (c *Clone) maxBlock() int64 {
+	block := int64(0)
+	for dir := range fiojob.Dir(fiojob.Dirs) {
+		if c.Job.Pattern.Uses[dir] {
+			block = max(block, c.Job.BlockSizes[dir].MaxBytes)
+		}
+	}
+	return block
+}
