@@ -28,8 +28,8 @@ const minRetryEntries = 8
 
 // HoldUntilPreempted is a [Config.Hold] without limit, which saves a timer per
 // wait: a P is kept until the runtime preempts its goroutine, after 10 ms if
-// others want to run. For a loop on its own thread and fast devices. With
-// GODEBUG=asyncpreemptoff=1 nothing ends such a wait but a completion.
+// others want to run. For fast devices. With GODEBUG=asyncpreemptoff=1 in the
+// environment the limit is 1 ms, since no signal would end such a wait.
 const HoldUntilPreempted time.Duration = -1
 
 // A Config says what ring to open. The zero Config is a ring of

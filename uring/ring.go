@@ -4,6 +4,8 @@ package uring
 
 import (
 	"math/bits"
+	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -80,7 +82,19 @@ func (r *Ring) CQEntries() int { return len(r.cqes) }
 
 // SetHold changes how long a wait keeps the Go scheduler's P; see
 // [Config.Hold]. It counts from the next wait on. Any goroutine.
-func (r *Ring) SetHold(d time.Duration) { r.hold.Store(int64(d)) }
+func (r *Ring) SetHold(d time.Duration) {
+	if d < 0 && preemptOff {
+		d = holdUnpreempted
+	}
+	r.hold.Store(int64(d))
+}
+
+// holdUnpreempted is the limit of a wait that keeps its P where no signal of
+// the runtime would end it.
+const holdUnpreempted = time.Millisecond
+
+// preemptOff tells that the runtime was asked not to send such signals.
+var preemptOff = strings.Contains(os.Getenv("GODEBUG"), "asyncpreemptoff=1")
 
 // Next returns the next free SQE, or nil if the submission queue is full:
 // submit, then ask again. The SQE holds what an earlier request left there, so
@@ -149,7 +163,8 @@ func (r *Ring) Submit() (int, error) {
 
 // SubmitAndWait submits as [Ring.Submit] does and waits until n completions
 // are ready, in one system call where it can. It returns how many SQEs the
-// kernel took.
+// kernel took. One call is not always faster than two: to keep a device busy,
+// Submit what is ready while other completions are still to be handled.
 //
 // timeout < 0 means no limit and 0 no waiting; if it passes, the error matches
 // syscall.ETIME. Signals do not end the wait. The caller must be the only one

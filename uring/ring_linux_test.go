@@ -205,7 +205,17 @@ func TestTimedWait(t *testing.T) {
 		if calls < 2 || calls > 20 {
 			t.Errorf("a wait of two parts took %d calls", calls)
 		}
+		// A limit shorter than that part ends the wait all the same.
+		r.SetHold(time.Hour)
+		if n, err := r.SubmitAndWait(2, time.Millisecond); n != 0 || !errors.Is(err, syscall.ETIME) {
+			t.Errorf("SubmitAndWait(2) with a long hold = %d, %v, want 0, ETIME", n, err)
+		}
+		r.SetHold(0)
 		reapN(t, r, 1)
+		r.SetHold(time.Hour)
+		if err := r.Wait(1, time.Millisecond); err != nil && !errors.Is(err, syscall.ETIME) {
+			t.Errorf("Wait with a long hold = %v, want ETIME or nil", err)
+		}
 		if free := r.waitsFree.Load(); free != 1<<waitSlots-1 {
 			t.Errorf("waitsFree = %#x after all waits, want all", free)
 		}
