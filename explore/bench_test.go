@@ -24,6 +24,24 @@ func ringProgram() *Program {
 	}}
 }
 
+// busyProgram has 5 tasks of 10 steps each, of which 3 conflict, and more
+// classes than a benchmark can visit.
+func busyProgram() *Program {
+	return &Program{Name: "busy", Init: func(x *Exec) {
+		own := NewAtomics(x, "own", 5, 0)
+		shared := NewAtomics(x, "shared", 3, 0)
+		for i := range 5 {
+			x.Go("t", func(t *Task) {
+				for k := range 3 {
+					own[i].Store(t, own[i].Load(t)+1)
+					shared[(i+k)%3].Store(t, i)
+				}
+				own[i].Load(t)
+			})
+		}
+	}}
+}
+
 func BenchmarkRandom(b *testing.B) {
 	r, _ := Explore(context.Background(), ringProgram(), Options{Strategy: Random(int64(b.N), 1)})
 	b.ReportMetric(float64(r.Executions)/r.Elapsed.Seconds(), "exec/s")
@@ -33,4 +51,12 @@ func BenchmarkSleep(b *testing.B) {
 	r, _ := Explore(context.Background(), ringProgram(), Options{Strategy: SleepSets(), MaxExecutions: int64(b.N)})
 	b.ReportMetric(float64(r.Executions)/r.Elapsed.Seconds(), "exec/s")
 	b.ReportMetric(float64(r.Executions+r.Pruned)/r.Elapsed.Seconds(), "runs/s")
+}
+
+func BenchmarkOptimal(b *testing.B) {
+	r, _ := Explore(context.Background(), busyProgram(), Options{MaxExecutions: int64(b.N)})
+	b.ReportMetric(float64(r.Executions)/r.Elapsed.Seconds(), "exec/s")
+	b.ReportMetric(float64(r.Steps)/float64(r.Executions), "steps")
+	b.ReportMetric(float64(r.Pruned), "pruned")
+	b.ReportMetric(float64(r.Executions), "execs")
 }

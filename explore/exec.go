@@ -4,6 +4,7 @@ package explore
 
 import (
 	"fmt"
+	"runtime"
 	"runtime/debug"
 )
 
@@ -54,6 +55,13 @@ func (x *Exec) run() bool {
 		x.strat.end(x)
 	}
 	x.reset()
+	if h := x.heartbeat; h != nil {
+		h.beats.Add(1)
+		x.checked = x.epoch <= 3 || x.epoch%checkEvery == 0 || x.tracing != nil
+		if x.checked {
+			x.goroutines = runtime.NumGoroutine() - len(x.coros.all)
+		}
+	}
 	if !x.strat.begin(x) {
 		return false
 	}
@@ -67,8 +75,15 @@ func (x *Exec) run() bool {
 	}
 	x.finish()
 	x.unwindTasks()
+	if x.checked {
+		x.checkStrays()
+	}
 	return true
 }
+
+// checkEvery is how often an execution is made with the expensive checks on;
+// the first three are, too.
+const checkEvery = 1024
 
 func (x *Exec) reset() {
 	x.epoch++
@@ -203,6 +218,9 @@ func (x *Exec) schedule() *Task {
 	x.dirty &^= bit
 	x.last = t
 	x.depth = d + 1
+	if d&255 == 255 && x.heartbeat != nil {
+		x.heartbeat.beats.Add(1)
+	}
 	if x.tracing != nil {
 		x.tracing.step(x, t)
 	}
@@ -215,7 +233,7 @@ func (x *Exec) planned(d int) *Task {
 	id := int(x.plan[d])
 	t := x.tasks[id]
 	if t == nil || t.epoch != x.epoch || t.finished {
-		x.nondeterministic(t, "a task that took a step here before does not exist now")
+		x.nondeterministic(t, "has ended or was never started, where it took a step before")
 		return nil
 	}
 	if x.live {
@@ -223,7 +241,7 @@ func (x *Exec) planned(d int) *Task {
 	}
 	if d < x.hist.known {
 		if e := &x.hist.events[d]; e.op != t.next.op || int(e.task) != id {
-			x.nondeterministic(t, "a task declared another step than before, with the same steps before it")
+			x.nondeterministic(t, "declares another step than before")
 			return nil
 		}
 		return t
@@ -311,7 +329,8 @@ func (x *Exec) unwindTasks() {
 	x.unwind = true
 	x.cur = nil
 	for _, id := range x.order {
-		if t := x.tasks[id]; !t.finished {
+		t := x.tasks[id]
+		if t.wasDone = t.finished; !t.finished {
 			t.resume()
 		}
 	}

@@ -8,12 +8,13 @@ import "fmt"
 type Mutex struct {
 	obj   Object
 	name  string
+	index int // -1 if there is only one of the name
 	owner *Task
 }
 
 // NewMutex makes an unlocked Mutex.
 func NewMutex(m Maker, name string) *Mutex {
-	return &Mutex{obj: m.NewObject(name, -1), name: name}
+	return &Mutex{obj: m.NewObject(name, -1), name: name, index: -1}
 }
 
 // NewMutexes makes n of them, called name[0] to name[n-1].
@@ -21,7 +22,7 @@ func NewMutexes(m Maker, name string, n int) []*Mutex {
 	all := make([]Mutex, n)
 	out := make([]*Mutex, n)
 	for i := range all {
-		all[i] = Mutex{obj: m.NewObject(name, i), name: name}
+		all[i] = Mutex{obj: m.NewObject(name, i), name: name, index: i}
 		out[i] = &all[i]
 	}
 	return out
@@ -65,6 +66,9 @@ type mutexFree Mutex
 func (m *mutexFree) Enabled() bool { return m.owner == nil }
 func (m *mutexFree) DescribeWait(w *Wait) {
 	w.For = "lock " + m.name
+	if m.index >= 0 {
+		w.For = fmt.Sprintf("lock %s[%d]", m.name, m.index)
+	}
 	if m.owner != nil {
 		w.Owners = append(w.Owners, m.owner)
 	}

@@ -8,14 +8,14 @@ import "time"
 // out what did not happen before the failure and by putting the rest in an order
 // with few switches, then by searching with fewer preemptions. It returns f
 // itself if there is none.
-func minimise(p *Program, f *Failure, o *Options) *Failure {
+func (s *searching) minimise(f *Failure) *Failure {
 	best := f
-	if g := condense(p, best, o); g != nil {
+	if g := s.condense(best); g != nil {
 		best = g
 	}
-	if g := fewerPreemptions(p, best, o); g != nil {
+	if g := s.fewerPreemptions(best); g != nil {
 		best = g
-		if g := condense(p, best, o); g != nil {
+		if g := s.condense(best); g != nil {
 			best = g
 		}
 	}
@@ -28,14 +28,11 @@ const (
 	minimiseTime       = 2 * time.Second
 )
 
-func fewerPreemptions(p *Program, f *Failure, o *Options) *Failure {
+func (s *searching) fewerPreemptions(f *Failure) *Failure {
 	if f.Preemptions == 0 {
 		return nil
 	}
-	q := *o
-	q.KeepGoing = true // to pass by other failures
-	x := newExec(p, newBounded(f.Preemptions-1, 64<<20), &q)
-	x.failing = true
+	x := s.replayer(newBounded(f.Preemptions-1, 64<<20))
 	defer x.coros.stop()
 	start := time.Now()
 	for n := 0; n < minimiseExecutions && time.Since(start) < minimiseTime; n++ {
@@ -45,7 +42,7 @@ func fewerPreemptions(p *Program, f *Failure, o *Options) *Failure {
 		if f.same(x.failure) {
 			g := x.failure
 			g.sched = x.scheduled()
-			return measure(p, g, o)
+			return s.measure(g)
 		}
 	}
 	return nil
@@ -53,12 +50,12 @@ func fewerPreemptions(p *Program, f *Failure, o *Options) *Failure {
 
 // measure replays g and fills in its length. It returns nil if g does not fail
 // again.
-func measure(p *Program, g *Failure, o *Options) *Failure {
-	all, tr := replayOnce(p, g.sched, o, true)
+func (s *searching) measure(g *Failure) *Failure {
+	all, tr := s.replayOnce(g.sched, true)
 	for _, h := range all {
 		if g.same(h) {
 			h.sched, h.Trace = g.sched, tr
-			h.Token = g.sched.token(p.Name)
+			h.Token = g.sched.token(s.prog.Name)
 			return h
 		}
 	}
@@ -66,8 +63,8 @@ func measure(p *Program, g *Failure, o *Options) *Failure {
 }
 
 // condense reorders the execution of f. It returns nil if that gains nothing.
-func condense(p *Program, f *Failure, o *Options) *Failure {
-	x := newExec(p, &replay{schedule: f.sched, strict: true}, o)
+func (s *searching) condense(f *Failure) *Failure {
+	x := s.replayer(&replay{schedule: f.sched, strict: true})
 	x.run()
 	defer x.coros.stop()
 	if !f.same(x.failure) {
@@ -86,7 +83,7 @@ func condense(p *Program, f *Failure, o *Options) *Failure {
 		if order == nil {
 			continue
 		}
-		if g := tryOrder(p, x, order, o); g != nil && f.same(g) && g.shorter(best) {
+		if g := s.tryOrder(x, order); g != nil && f.same(g) && g.shorter(best) {
 			best = g
 		}
 	}
@@ -156,23 +153,23 @@ func (s *script) choose(*Exec, int) int { return 0 }
 func (s *script) end(*Exec)             {}
 
 // tryOrder runs the events of x in another order.
-func tryOrder(p *Program, x *Exec, order []int, o *Options) *Failure {
-	s := &script{}
+func (s *searching) tryOrder(x *Exec, order []int) *Failure {
+	sc := &script{}
 	for _, c := range x.choices {
 		if c.depth == 0 {
-			s.choices = append(s.choices, c)
+			sc.choices = append(sc.choices, c)
 		}
 	}
 	for pos, e := range order {
-		s.plan = append(s.plan, x.hist.events[e].task)
+		sc.plan = append(sc.plan, x.hist.events[e].task)
 		for _, c := range x.choices {
 			if int(c.depth) == e+1 {
 				c.depth = int32(pos + 1)
-				s.choices = append(s.choices, c)
+				sc.choices = append(sc.choices, c)
 			}
 		}
 	}
-	y := newExec(p, s, o)
+	y := s.replayer(sc)
 	y.ids = x.ids
 	y.run()
 	defer y.coros.stop()
@@ -181,5 +178,5 @@ func tryOrder(p *Program, x *Exec, order []int, o *Options) *Failure {
 	}
 	g := y.failure
 	g.sched = y.scheduled()
-	return measure(p, g, o)
+	return s.measure(g)
 }

@@ -74,9 +74,11 @@ type Exec struct {
 	stateFn    func(*Hash)
 
 	maxSteps  int
-	steps     int64 // over all executions, for reports and the watchdog
 	coros     coroutines
 	heartbeat *heartbeat
+	// goroutines is how many there were at the start of the execution that are
+	// not coroutines of this Exec.
+	goroutines int
 }
 
 // An object is the explorer's record of an [Object].

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -104,6 +107,13 @@ type Options struct {
 	// MaxFailures bounds Result.Failures with KeepGoing; 0 means 100.
 	MaxFailures int
 
+	// Workers is the number of goroutines that search in parallel; 0 means 1.
+	Workers int
+
+	// StallTimeout is how long a task may take for one step, in wall-clock
+	// time, before the search gives up with [Stalled]; 0 means 10 s.
+	StallTimeout time.Duration
+
 	// NoMinimise reports the first failure found as it is.
 	NoMinimise bool
 
@@ -171,9 +181,46 @@ func (r *Result) String() string {
 
 // Explore searches p. The error is about the request, never about the program:
 // see [Result] for that. It returns early, with verdict [Unknown], when ctx ends.
+//
+// If the program blocks outside the explorer, or starts goroutines, Explore
+// returns a failure and leaves the goroutines that it can't end behind.
 func Explore(ctx context.Context, p *Program, o Options) (*Result, error) {
 	if p == nil || p.Init == nil {
 		return nil, errors.New("explore: the program has no Init function")
+	}
+	if err := o.complete(); err != nil {
+		return nil, fmt.Errorf("explore %s: %w", p.Name, err)
+	}
+	s := newSearch(p, &o)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.run(ctx)
+	}()
+	f, bound := s.heartbeat.watchdog(done, &o)
+	if f != nil {
+		return s.abandoned(f), nil
+	}
+	if s.err != nil {
+		return nil, fmt.Errorf("explore %s: %w", p.Name, s.err)
+	}
+	if bound != "" && s.result.Verdict != Fails {
+		s.result.Verdict, s.result.Scope = Unknown, "bounded by "+bound
+	}
+	return s.result, nil
+}
+
+// complete fills in the defaults.
+func (o *Options) complete() error {
+	for _, n := range []struct {
+		name  string
+		value int64
+	}{{"MaxSteps", int64(o.MaxSteps)}, {"MaxExecutions", o.MaxExecutions}, {"MaxTime", int64(o.MaxTime)},
+		{"MemoryBytes", o.MemoryBytes}, {"MaxFailures", int64(o.MaxFailures)}, {"Workers", int64(o.Workers)},
+		{"StallTimeout", int64(o.StallTimeout)}} {
+		if n.value < 0 {
+			return fmt.Errorf("option %s is %d: it must not be negative", n.name, n.value)
+		}
 	}
 	if o.MaxSteps == 0 {
 		o.MaxSteps = 10000
@@ -184,54 +231,192 @@ func Explore(ctx context.Context, p *Program, o Options) (*Result, error) {
 	if o.MaxFailures == 0 {
 		o.MaxFailures = 100
 	}
+	if o.Workers == 0 {
+		o.Workers = 1
+	}
+	if o.StallTimeout == 0 {
+		o.StallTimeout = 10 * time.Second
+	}
 	if o.Strategy.build == nil {
 		o.Strategy = Optimal()
 	}
-	start := time.Now()
-	r := &Result{Program: p.Name, Strategy: o.Strategy.name}
-	x := newExec(p, o.Strategy.build(&o), &o)
-	defer x.coros.stop()
-	bound := search(ctx, x, &o, r, start)
-	r.conclude(&o, bound, x.strat)
-	if r.Failure != nil {
-		for _, f := range r.Failures {
-			explain(p, f, &o)
-		}
-	}
-	r.Elapsed = time.Since(start)
-	return r, nil
+	return nil
 }
 
-// search runs the executions of one Exec. It returns what bounded it, or "".
-func search(ctx context.Context, x *Exec, o *Options, r *Result, start time.Time) string {
+// A searching is one call of [Explore].
+type searching struct {
+	prog                      *Program
+	o                         *Options
+	start                     time.Time
+	heartbeat                 *heartbeat
+	executions, pruned, steps atomic.Int64
+	bounds                    []string
+	err                       error
+
+	mu     sync.Mutex // guards result and bounds while workers run
+	result *Result
+}
+
+func newSearch(p *Program, o *Options) *searching {
+	return &searching{prog: p, o: o, start: time.Now(), heartbeat: newHeartbeat(),
+		result: &Result{Program: p.Name, Strategy: o.Strategy.name}}
+}
+
+// abandoned is the result of a search that the watchdog has given up.
+func (s *searching) abandoned(f *Failure) *Result {
+	r := &Result{Program: s.prog.Name, Strategy: s.o.Strategy.name, Verdict: Fails, Scope: "one failing execution is enough",
+		Failure: f, Failures: []*Failure{f}, Elapsed: time.Since(s.start)}
+	s.count(r)
+	return r
+}
+
+func (s *searching) count(r *Result) {
+	r.Executions, r.Pruned, r.Steps = s.executions.Load(), s.pruned.Load(), s.steps.Load()
+}
+
+// run makes the search and explains its failures.
+func (s *searching) run(ctx context.Context) {
+	s.heartbeat.adopt(goid())
+	x := s.newExec()
+	if s.o.ids == nil { // tests that compare strategies need no check, and count executions
+		s.worker(s.checkDeterminism)
+	}
+	s.worker(func(cur **Exec) {
+		*cur = x
+		s.bounded(s.loop(ctx, x))
+	})
+	s.conclude([]*Exec{x})
+	for _, f := range s.result.Failures {
+		s.explain(f)
+	}
+	s.result.Elapsed = time.Since(s.start)
+}
+
+func (s *searching) newExec() *Exec {
+	x := newExec(s.prog, s.o.Strategy.build(s.o), s.o)
+	x.heartbeat = s.heartbeat
+	return x
+}
+
+// worker calls f on a goroutine of its own, because a task that calls
+// runtime.Goexit takes the goroutine along. f sets cur to the Exec that it uses.
+func (s *searching) worker(f func(cur **Exec)) {
+	var cur *Exec
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		id := goid()
+		s.heartbeat.adopt(id)
+		defer s.heartbeat.disown(id)
+		regular := false
+		defer func() {
+			if !regular && cur != nil && cur.failure != nil {
+				s.failed(cur)
+			}
+		}()
+		f(&cur)
+		regular = true
+		cur.coros.stop()
+	}()
+	<-ended
+}
+
+// bounded notes what bounded a worker, unless it is "".
+func (s *searching) bounded(by string) {
+	if by == "" {
+		return
+	}
+	s.mu.Lock()
+	s.bounds = append(s.bounds, by)
+	s.mu.Unlock()
+}
+
+// checkDeterminism makes an execution twice. Most searches would notice later
+// that the program is not deterministic, but not those that replay nothing.
+func (s *searching) checkDeterminism(cur **Exec) {
+	var first *Exec
+	for range 3 {
+		r := strategy(&walk{rng: rand.New(rand.NewPCG(1, 1)), left: 1})
+		if first != nil {
+			r = &replay{schedule: first.scheduled()}
+		}
+		x := s.replayer(r)
+		*cur = x
+		x.run()
+		x.coros.stop()
+		if first == nil {
+			first = x
+			continue
+		}
+		if first.failure != nil && !first.failure.same(x.failure) || first.failure == nil && x.failure != nil ||
+			first.hist.class(first.depth) != x.hist.class(x.depth) {
+			s.differs(first, x)
+			return
+		}
+	}
+}
+
+// differs reports where two executions with the same schedule part.
+func (s *searching) differs(a, b *Exec) {
+	f := &Failure{Kind: Nondeterminism, Text: "the program is not deterministic: two executions with the same schedule differ"}
+	for i := range min(a.depth, b.depth) {
+		if a.hist.events[i].op != b.hist.events[i].op || a.hist.events[i].task != b.hist.events[i].task {
+			f.Task = a.tasks[a.hist.events[i].task].name
+			f.Text = fmt.Sprintf("the program is not deterministic: after the same %d steps, task %q declares another step than before", i, f.Task)
+			a.depth = i
+			break
+		}
+	}
+	a.failure = f
+	s.failed(a)
+}
+
+// loop runs the executions of one Exec. It returns what bounded it, or "".
+func (s *searching) loop(ctx context.Context, x *Exec) string {
+	o := s.o
+	if s.result.Failure != nil {
+		return "" // the program is not deterministic
+	}
 	for n := int64(0); ; n++ {
-		if o.MaxExecutions > 0 && r.Executions >= o.MaxExecutions {
+		if o.MaxExecutions > 0 && s.executions.Load() >= o.MaxExecutions {
 			return fmt.Sprintf("%d executions", o.MaxExecutions)
+		}
+		if s.heartbeat.halt.Load() {
+			return ""
 		}
 		if n&63 == 0 {
 			if ctx.Err() != nil {
 				return "a request to stop"
 			}
-			if o.MaxTime > 0 && time.Since(start) > o.MaxTime {
+			if o.MaxTime > 0 && time.Since(s.start) > o.MaxTime {
 				return o.MaxTime.String()
 			}
 		}
 		if !x.run() {
 			return ""
 		}
-		r.Steps += int64(x.depth)
+		s.steps.Add(int64(x.depth))
 		if x.ended == pruned || x.ended == infeasible {
-			r.Pruned++
+			s.pruned.Add(1)
 		} else {
-			r.Executions++
+			s.executions.Add(1)
 			if o.onRun != nil {
 				o.onRun(x)
 			}
 		}
-		if x.failure != nil && r.addAll(x, o) {
+		if x.failure != nil && s.failed(x) {
+			s.heartbeat.halt.Store(true)
 			return ""
 		}
 	}
+}
+
+// failed notes the failures of the last execution. It returns true if the search
+// is over.
+func (s *searching) failed(x *Exec) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.result.addAll(x, s.o)
 }
 
 // addAll notes the failures of the last execution. It returns true if the
@@ -261,14 +446,19 @@ func (r *Result) add(x *Exec, f *Failure, o *Options) bool {
 	return !o.KeepGoing || len(r.Failures) >= o.MaxFailures
 }
 
-func (r *Result) conclude(o *Options, bound string, s strategy) {
+// conclude fills in the verdict.
+func (s *searching) conclude(xs []*Exec) {
+	r, o := s.result, s.o
+	s.count(r)
 	scope := o.Strategy.scope
-	switch s := s.(type) {
-	case *cached:
-		r.States = int64(s.seen.n)
-	case *bounded:
-		if s.complete {
-			scope = "" // no execution needs more preemptions
+	for _, x := range xs {
+		switch s := x.strat.(type) {
+		case *cached:
+			r.States = int64(s.seen.n)
+		case *bounded:
+			if s.complete {
+				scope = "" // no execution needs more preemptions
+			}
 		}
 	}
 	switch {
@@ -277,10 +467,10 @@ func (r *Result) conclude(o *Options, bound string, s strategy) {
 		r.Scope = "one failing execution is enough"
 	case o.Strategy.sampled:
 		r.Verdict = Unknown
-		r.Scope = fmt.Sprintf("sampled, %s", o.Strategy.name)
-	case bound != "":
+		r.Scope = "sampled"
+	case len(s.bounds) > 0:
 		r.Verdict = Unknown
-		r.Scope = "bounded by " + bound
+		r.Scope = "bounded by " + s.bounds[0]
 	case scope != "":
 		r.Verdict = Holds
 		r.Scope = "bounded by " + scope
@@ -290,33 +480,86 @@ func (r *Result) conclude(o *Options, bound string, s strategy) {
 	}
 }
 
-// explain replays f and records its trace.
-func explain(p *Program, f *Failure, o *Options) {
-	if f.sched == nil {
+// explain replays f, records its trace and makes it shorter.
+func (s *searching) explain(f *Failure) {
+	if f.sched == nil || f.Kind == BadProgram && f.Steps == 0 {
 		return
 	}
-	defer func() {
-		if f.Trace != nil && !o.NoMinimise && !o.KeepGoing && f.Kind != Nondeterminism {
-			*f = *minimise(p, f, o)
-		}
-	}()
-	all, tr := replayOnce(p, f.sched, o, true)
-	for _, g := range all {
-		if f.same(g) {
-			f.Trace, f.Steps, f.Preemptions = tr, g.Steps, g.Preemptions
-			return
-		}
+	if f.Kind == Nondeterminism {
+		s.diagnose(f)
+		return
 	}
-	f.Kind, f.Details = Nondeterminism, fmt.Sprintf("first seen: %s: %s\n%s", f.Kind, f.Text, f.Details)
+	all, tr := s.replayOnce(f.sched, true)
+	for _, g := range all {
+		if !f.same(g) {
+			continue
+		}
+		f.Trace, f.Steps, f.Preemptions = tr, g.Steps, g.Preemptions
+		if !s.o.NoMinimise && !s.o.KeepGoing {
+			*f = *s.minimise(f)
+		}
+		return
+	}
+	f.Details = fmt.Sprintf("first seen: %s: %s\n%s", f.Kind, f.Text, f.Details)
+	f.Kind = Nondeterminism
 	f.Text = "the program is not deterministic: replaying the failing execution does not fail in the same way"
 	f.Trace = tr
 }
 
+// diagnose replays the steps before a failure by nondeterminism a few times and
+// says which places the task comes to.
+func (s *searching) diagnose(f *Failure) {
+	const tries = 32
+	places := map[string]int{}
+	var order []string
+	for range tries {
+		tr := &tracer{}
+		x := s.replayer(&replay{schedule: f.sched})
+		x.tracing = tr
+		x.run()
+		for _, id := range x.order {
+			t := x.tasks[id]
+			if t.name != f.Task {
+				continue
+			}
+			p := "has finished"
+			if at := tr.places[id]; at.File != "" && !t.wasDone {
+				p = fmt.Sprintf("%s at %s:%d", x.describe(t.next.acc), at.File, at.Line)
+			}
+			if places[p]++; places[p] == 1 {
+				order = append(order, p)
+			}
+		}
+		x.coros.stop()
+	}
+	for _, p := range order {
+		f.Details = strings.TrimPrefix(fmt.Sprintf("%s\n%d of %d times: %s", f.Details, places[p], tries, p), "\n")
+	}
+}
+
+func (x *Exec) describe(acc []access) string {
+	parts := make([]string, 0, len(acc))
+	for _, a := range acc {
+		parts = append(parts, a.kind.String()+" "+x.objectName(a.obj))
+	}
+	if len(parts) == 0 {
+		return "step"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// replayer returns an Exec to make single executions with.
+func (s *searching) replayer(r strategy) *Exec {
+	x := newExec(s.prog, r, s.o)
+	x.heartbeat = s.heartbeat
+	return x
+}
+
 // replayOnce makes the execution of a schedule and returns its failures and its
 // trace.
-func replayOnce(p *Program, s *schedule, o *Options, strict bool) ([]*Failure, *Trace) {
+func (s *searching) replayOnce(sched *schedule, strict bool) ([]*Failure, *Trace) {
 	tr := &tracer{}
-	x := newExec(p, &replay{schedule: s, strict: strict}, o)
+	x := s.replayer(&replay{schedule: sched, strict: strict})
 	x.tracing = tr
 	x.run()
 	x.coros.stop()
@@ -333,20 +576,34 @@ func replayOnce(p *Program, s *schedule, o *Options, strict bool) ([]*Failure, *
 // Replay makes the execution that token stands for, with a trace. The result
 // has the failure, if the execution still fails.
 func Replay(p *Program, token string, o Options) (*Result, error) {
-	s, err := parseToken(token, p.Name)
+	sched, err := parseToken(token, p.Name)
 	if err != nil {
 		return nil, err
 	}
 	if o.MaxSteps == 0 {
-		o.MaxSteps = max(10000, len(s.tasks)+1)
+		o.MaxSteps = max(10000, len(sched.tasks)+1)
 	}
-	r := &Result{Program: p.Name, Strategy: "replay", Scope: "one execution", Executions: 1}
-	start := time.Now()
-	all, tr := replayOnce(p, s, &o, true)
-	r.Steps, r.Elapsed = int64(len(tr.Steps)), time.Since(start)
-	r.Trace = tr
+	if err := o.complete(); err != nil {
+		return nil, fmt.Errorf("replay %s: %w", p.Name, err)
+	}
+	s := newSearch(p, &o)
+	done := make(chan struct{})
+	var all []*Failure
+	var tr *Trace
+	go func() {
+		defer close(done)
+		s.heartbeat.adopt(goid())
+		all, tr = s.replayOnce(sched, true)
+	}()
+	if f, _ := s.heartbeat.watchdog(done, &o); f != nil {
+		return s.abandoned(f), nil
+	}
+	r := &Result{Program: p.Name, Strategy: "replay", Scope: "one execution", Executions: 1, Elapsed: time.Since(s.start), Trace: tr}
+	if tr != nil {
+		r.Steps = int64(len(tr.Steps))
+	}
 	for _, f := range all {
-		f.Token, f.Trace, f.sched = token, tr, s
+		f.Token, f.Trace, f.sched = token, tr, sched
 	}
 	if len(all) > 0 {
 		r.Failure, r.Failures, r.Verdict = all[0], all, Fails

@@ -42,8 +42,9 @@ type Task struct {
 	awake    bool // its coroutine is inside resume
 	parked   bool // its coroutine waits in point
 
-	joined bool   // the last step of a joinable task is over
-	done   Object // modified by the last step of a joinable task
+	wasDone bool   // finished before the execution was unwound
+	joined  bool   // the last step of a joinable task is over
+	done    Object // modified by the last step of a joinable task
 
 	coro *coroutine
 }
@@ -212,23 +213,17 @@ func (t *Task) resume() {
 // another switches once.
 func (t *Task) point() {
 	x := t.x
+	if x.checked || x.cur != t && !t.starting {
+		x.inspect(t)
+	}
 	if x.unwind || t.epoch != x.epoch {
 		panic(unwinding)
 	}
 	t.next.seal()
 	if t.starting {
-		if x.tracing != nil || x.checked {
-			x.inspect(t)
-		}
 		t.parked = true
 		t.coro.yield(struct{}{})
 	} else {
-		if x.cur != t {
-			x.stray(t)
-		}
-		if x.tracing != nil || x.checked {
-			x.inspect(t)
-		}
 		x.declared(t)
 		x.cur = x.schedule()
 		if x.cur == t {
@@ -304,6 +299,7 @@ func (cs *coroutines) start(t *Task) *coroutine {
 		c.yield = yield
 		c.goid = goid()
 		t.x.heartbeat.adopt(c.goid)
+		defer t.x.heartbeat.disown(c.goid)
 		for {
 			t.body()
 			if !yield(struct{}{}) {

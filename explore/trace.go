@@ -134,7 +134,7 @@ func (x *Exec) place() runtime.Frame {
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
 	for {
 		f, more := frames.Next()
-		if !x.skips(f.Function) {
+		if strings.HasSuffix(f.File, "_test.go") || !x.skips(f.Function) {
 			return f
 		}
 		if !more {
@@ -144,8 +144,7 @@ func (x *Exec) place() runtime.Frame {
 }
 
 func (x *Exec) skips(function string) bool {
-	if strings.HasPrefix(function, packagePrefix) && !strings.Contains(function, "explore.Test") &&
-		!strings.Contains(function, "explore.Benchmark") && !strings.Contains(function, "explore.example") {
+	if strings.HasPrefix(function, packagePrefix) || strings.HasPrefix(function, "iter.") {
 		return true
 	}
 	for _, p := range x.prog.SkipFrames {

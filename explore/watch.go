@@ -6,37 +6,268 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
+	"runtime/metrics"
 	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 )
 
-// A heartbeat lets the watchdog see whether a search moves.
-type heartbeat struct{}
+// A heartbeat tells the watchdog how the search gets on, and the search when to
+// stop.
+type heartbeat struct {
+	beats atomic.Int64 // goes up with every execution, and within long ones
+	halt  atomic.Bool  // the search shall stop
 
-func (h *heartbeat) adopt(int64) {}
+	mu    sync.Mutex
+	goids map[int64]bool // goroutines of the search
+	dumps int            // stack dumps made in search of stray goroutines
+
+	stray chan *Failure // a goroutine of the program took a step
+}
+
+func newHeartbeat() *heartbeat {
+	return &heartbeat{goids: map[int64]bool{}, stray: make(chan *Failure, 1)}
+}
+
+func (h *heartbeat) adopt(id int64) {
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	h.goids[id] = true
+	h.mu.Unlock()
+}
+
+func (h *heartbeat) disown(id int64) {
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	delete(h.goids, id)
+	h.mu.Unlock()
+}
+
+func (h *heartbeat) owns(id int64) bool {
+	if h == nil {
+		return true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.goids[id]
+}
 
 // goid returns the id of the current goroutine. It is slow: 1 to 6 µs.
 func goid() int64 {
 	var buf [64]byte
-	b := buf[:runtime.Stack(buf[:], false)]
-	b = bytes.TrimPrefix(b, []byte("goroutine "))
-	if i := bytes.IndexByte(b, ' '); i > 0 {
-		n, _ := strconv.ParseInt(string(b[:i]), 10, 64)
+	return parseGoid(string(buf[:runtime.Stack(buf[:], false)]))
+}
+
+func parseGoid(stack string) int64 {
+	s := strings.TrimPrefix(stack, "goroutine ")
+	if i := strings.IndexByte(s, ' '); i > 0 {
+		n, _ := strconv.ParseInt(s[:i], 10, 64)
 		return n
 	}
 	return 0
 }
 
-// inspect does the expensive checks at a step: is this the task's own
-// goroutine, and where is it?
+// A stuck goroutine, from a dump of all stacks.
+type stuck struct {
+	id     int64
+	state  string // for example "sync.Mutex.Lock"
+	place  string // the innermost function outside the runtime and its line
+	stack  string
+	parent int64 // the goroutine that created it
+}
+
+// dump returns all goroutines.
+func dump() []stuck {
+	buf := make([]byte, 1<<20)
+	for {
+		n := runtime.Stack(buf, true)
+		if n < len(buf) || len(buf) >= 64<<20 {
+			buf = buf[:n]
+			break
+		}
+		buf = make([]byte, 2*len(buf))
+	}
+	var out []stuck
+	for _, block := range bytes.Split(buf, []byte("\n\n")) {
+		out = append(out, parseStack(string(block)))
+	}
+	return out
+}
+
+func parseStack(block string) stuck {
+	lines := strings.Split(block, "\n")
+	g := stuck{id: parseGoid(lines[0]), stack: block}
+	if i, j := strings.IndexByte(lines[0], '['), strings.LastIndexByte(lines[0], ']'); i >= 0 && j > i {
+		g.state, _, _ = strings.Cut(lines[0][i+1:j], ",")
+	}
+	for i := 1; i+1 < len(lines); i += 2 {
+		f := lines[i]
+		if _, id, ok := strings.Cut(f, " in goroutine "); ok && strings.HasPrefix(f, "created by ") {
+			g.parent, _ = strconv.ParseInt(id, 10, 64)
+			break
+		}
+		if g.place == "" && !inRuntime(f) {
+			where, _, _ := strings.Cut(strings.TrimSpace(lines[i+1]), " +")
+			g.place = strings.SplitN(f, "(", 2)[0] + " at " + where
+			if k := strings.LastIndexByte(f, '('); k > 0 {
+				g.place = f[:k] + " at " + where
+			}
+		}
+	}
+	return g
+}
+
+// inRuntime reports whether a frame belongs to the standard library's ways to
+// wait, which say nothing about the program.
+func inRuntime(frame string) bool {
+	for _, p := range []string{"runtime.", "sync.", "internal/", "time.", "syscall.", "panic("} {
+		if strings.HasPrefix(frame, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// stalled makes the failure of a search that does not move: it finds the
+// goroutine of the search that is neither parked nor waiting for another one.
+func (h *heartbeat) stalled(after time.Duration) *Failure {
+	for _, g := range dump() {
+		if !h.owns(g.id) || g.state == "coroutine" || strings.HasPrefix(g.place, packagePrefix+"(*searching).") {
+			continue
+		}
+		text := fmt.Sprintf("a task has been in one step for more than %v: [%s] %s; tasks must not block outside the explorer, and must take steps in loops that wait",
+			after, g.state, g.place)
+		return &Failure{Kind: Stalled, Text: text, Details: g.stack}
+	}
+	return &Failure{Kind: Stalled, Text: fmt.Sprintf("no step for more than %v, and no goroutine of the search runs", after)}
+}
+
+// overMemory makes the failure of a program that holds too much memory in one
+// execution.
+func (h *heartbeat) overMemory(live, limit int64) *Failure {
+	place, stack := "an unknown place", ""
+	for _, g := range dump() {
+		if h.owns(g.id) && g.state != "coroutine" && !strings.HasPrefix(g.place, packagePrefix+"(*searching).") {
+			place, stack = g.place, g.stack
+		}
+	}
+	return &Failure{Kind: MemoryLimit, Details: stack,
+		Text: fmt.Sprintf("one execution makes the heap grow by %d MiB, over the limit of %d MiB (Options.MemoryBytes); it is in %s", live>>20, limit>>20, place)}
+}
+
+// liveHeap returns the bytes that the last garbage collection left.
+func liveHeap() int64 {
+	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(s)
+	return int64(s[0].Value.Uint64())
+}
+
+// watchdog watches until done is closed. It returns a failure if the search can
+// not go on, and otherwise what it was stopped for, or nothing.
+func (h *heartbeat) watchdog(done <-chan struct{}, o *Options) (*Failure, string) {
+	const interval = 50 * time.Millisecond
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	base := liveHeap()
+	last, since := h.beats.Load(), time.Now()
+	bound := ""
+	var asked time.Time
+	for {
+		select {
+		case <-done:
+			return nil, bound
+		case f := <-h.stray:
+			return f, ""
+		case now := <-tick.C:
+			if b := h.beats.Load(); b != last {
+				last, since = b, now
+			} else if now.Sub(since) > o.StallTimeout {
+				return h.stalled(o.StallTimeout), ""
+			}
+			live := liveHeap() - base
+			switch {
+			case live <= o.MemoryBytes+o.MemoryBytes/4:
+			case bound == "":
+				h.halt.Store(true)
+				bound, asked = fmt.Sprintf("memory, %d MiB", o.MemoryBytes>>20), now
+			case now.Sub(asked) > time.Second && live > o.MemoryBytes*3/2:
+				return h.overMemory(live, o.MemoryBytes), ""
+			}
+		}
+	}
+}
+
+// inspect does the expensive checks at a step of t: is it t's own goroutine, has
+// t started goroutines, and, for traces, where is it?
 func (x *Exec) inspect(t *Task) {
 	if x.tracing != nil {
 		x.tracing.places[t.id] = x.place()
 	}
+	if t.coro.goid != goid() {
+		x.stray(t)
+	}
+	if x.unwind {
+		return
+	}
+	x.checkStrays()
 }
 
-// stray reports a step of a task that is not running.
+// maxDumps bounds how often the stacks of all goroutines are looked through.
+const maxDumps = 50
+
+// checkStrays looks for goroutines that the program has started, if there are
+// more goroutines than there were.
+func (x *Exec) checkStrays() {
+	h := x.heartbeat
+	n := runtime.NumGoroutine() - len(x.coros.all)
+	if h == nil || n <= x.goroutines {
+		return
+	}
+	h.mu.Lock()
+	h.dumps++
+	enough := h.dumps > maxDumps
+	h.mu.Unlock()
+	if enough {
+		return
+	}
+	for _, g := range dump() {
+		if h.owns(g.parent) && !h.owns(g.id) {
+			x.fail(strayFailure(g), nil)
+			return
+		}
+	}
+}
+
+func strayFailure(g stuck) *Failure {
+	_, by, _ := strings.Cut(g.stack, "created by ")
+	by, where, _ := strings.Cut(by, "\n")
+	by, _, _ = strings.Cut(by, " in goroutine")
+	where, _, _ = strings.Cut(strings.TrimSpace(where), " +")
+	return &Failure{Kind: StrayGoroutine, Details: g.stack,
+		Text: fmt.Sprintf("the program started a goroutine in %s at %s: use Task.Go, the explorer can't control goroutines", by, where)}
+}
+
+// stray reports a step of t that is taken by somebody else. If that is another
+// task, it fails; a goroutine outside the search ends here.
 func (x *Exec) stray(t *Task) {
-	panic(&badProgram{fmt.Sprintf("a step of task %q was taken while another task runs: tasks must not use each other's Task, nor start goroutines", t.name)})
+	text := fmt.Sprintf("a step of task %q was taken by another task: each task must use its own Task", t.name)
+	if id := goid(); x.heartbeat == nil || x.heartbeat.owns(id) {
+		panic(&badProgram{text})
+	}
+	var buf [4096]byte
+	g := parseStack(string(buf[:runtime.Stack(buf[:], false)]))
+	f := strayFailure(g)
+	select {
+	case x.heartbeat.stray <- f:
+	default:
+	}
+	runtime.Goexit()
 }
 
 // goexited notes that a task called runtime.Goexit.
@@ -50,6 +281,7 @@ func (x *Exec) nondeterministic(t *Task, text string) {
 	f := &Failure{Kind: Nondeterminism, Text: "the program is not deterministic: " + text}
 	if t != nil {
 		f.Task = t.name
+		f.Text = fmt.Sprintf("the program is not deterministic: after the same %d steps, task %q %s", x.depth, t.name, text)
 	}
 	x.ended = failed
 	x.fail(f, t)
