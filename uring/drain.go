@@ -19,7 +19,7 @@ const drainPoll = 50 * time.Millisecond
 // Nothing to cancel is no error. Since Linux 6.0. Rules: as [Ring.Enter].
 func (r *Ring) CancelAll() error {
 	switch errno := r.cancelSync(CancelAll | CancelAny); errno {
-	case 0, syscall.ENOENT, syscall.EALREADY, syscall.ETIME, syscall.EINTR:
+	case 0, syscall.ENOENT, syscall.EALREADY, errnoTime, syscall.EINTR:
 		return nil
 	case syscall.EINVAL:
 		return fmt.Errorf("cancel all: %w", &FeatureError{"IORING_REGISTER_SYNC_CANCEL", "6.0"})
@@ -46,7 +46,7 @@ func (r *Ring) Drain(inFlight int, fn func(CQE) bool) error {
 		if err := r.CancelAll(); err != nil && !errors.Is(err, ErrUnsupported) {
 			return fmt.Errorf("drain ring with %d in flight: %w", inFlight, err)
 		}
-		if err := r.Wait(1, drainPoll); err != nil && !errors.Is(err, syscall.ETIME) {
+		if err := r.Wait(1, drainPoll); err != nil && !errors.Is(err, errnoTime) {
 			return fmt.Errorf("drain ring with %d in flight: %w", inFlight, err)
 		}
 		for n := r.Reap(dst[:]); n > 0; n = r.Reap(dst[:]) {

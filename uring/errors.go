@@ -17,6 +17,14 @@ var ErrUnsupported = errors.ErrUnsupported
 // ErrClosed reports the use of a closed ring.
 var ErrClosed = errors.New("ring closed")
 
+// ErrTimeout reports that the limit of a wait passed. On Linux it matches
+// syscall.ETIME.
+var ErrTimeout error = errnoTime
+
+// errnoTime is ETIME, include/uapi/asm-generic/errno.h; not every system that
+// this package compiles on has it.
+const errnoTime syscall.Errno = 62
+
 // A FeatureError says that the running kernel lacks a feature of io_uring.
 // It matches [ErrUnsupported].
 type FeatureError struct {

@@ -166,8 +166,8 @@ func (r *Ring) Submit() (int, error) {
 // kernel took. One call is not always faster than two: to keep a device busy,
 // Submit what is ready while other completions are still to be handled.
 //
-// timeout < 0 means no limit and 0 no waiting; if it passes, the error matches
-// syscall.ETIME. Signals do not end the wait. The caller must be the only one
+// timeout < 0 means no limit and 0 no waiting; if it passes, the error is
+// [ErrTimeout]. Signals do not end the wait. The caller must be the only one
 // that reaps. n is cut down to the size of the completion queue. Sides: S and C.
 func (r *Ring) SubmitAndWait(n int, timeout time.Duration) (int, error) {
 	want := min(uint32(max(n, 0)), uint32(len(r.cqes)))
@@ -185,7 +185,7 @@ func (r *Ring) SubmitAndWait(n int, timeout time.Duration) (int, error) {
 		}
 		took, err := r.Enter(left, want, timeout)
 		total += took
-		if err != nil && err != errTime {
+		if err != nil && err != ErrTimeout {
 			return total, err
 		}
 		if timeout < 0 {
@@ -195,7 +195,7 @@ func (r *Ring) SubmitAndWait(n int, timeout time.Duration) (int, error) {
 		// completion at all is there (io_cqring_wait), so ask the clock.
 		timeout = time.Until(deadline)
 		if timeout <= 0 && r.Ready() < int(want) {
-			return total, errTime
+			return total, ErrTimeout
 		}
 		timeout = max(timeout, 1) // 0 would not enter the kernel's wait
 	}
@@ -212,7 +212,7 @@ func (r *Ring) submitAndPoll(want uint32) (int, error) {
 			return took, err
 		}
 		if r.Ready() < int(want) {
-			return took, errTime
+			return took, ErrTimeout
 		}
 	}
 	return took, nil
@@ -230,9 +230,9 @@ func (r *Ring) submitAndPoll(want uint32) (int, error) {
 // "Whoever waits reaps" in the package comment. wait > 1 is for a goroutine
 // that reaps alone.
 //
-// timeout < 0 means no limit and 0 no waiting. If it passes, the error matches
-// syscall.ETIME unless SQEs were taken or some completion is ready. Other errors are those of [Ring.Submit]; the SQEs not taken
-// stay published.
+// timeout < 0 means no limit and 0 no waiting. If it passes, the error is
+// [ErrTimeout] unless SQEs were taken or some completion is ready. Other errors
+// are those of [Ring.Submit]; the SQEs not taken stay published.
 func (r *Ring) Enter(submit, wait uint32, timeout time.Duration) (int, error) {
 	if timeout == 0 {
 		wait = 0
@@ -277,7 +277,7 @@ func (r *Ring) enterHeld(submit, wait uint32, timeout, held time.Duration) (n in
 	// EINTR may be the runtime's wish to have the P: the goroutine yields it at
 	// the next function call. Neither EINTR nor one completion too few is a
 	// reason to go on if wait is 1: another goroutine may have reaped.
-	expired := errno == syscall.ETIME || errno == 0 && wait > 1 && r.Ready() < int(wait)
+	expired := errno == errnoTime || errno == 0 && wait > 1 && r.Ready() < int(wait)
 	return int(took), errno, !expired || held == timeout
 }
 
@@ -433,9 +433,6 @@ func (r *Ring) putWaitArg(slot uint32) {
 	}
 }
 
-// errTime is the one error that waits return often: boxed once.
-var errTime error = syscall.ETIME
-
 // waitError turns the errno of a wait into an error; a signal is none.
 func waitError(errno syscall.Errno) error {
 	if errno == 0 || errno == syscall.EINTR {
@@ -447,8 +444,8 @@ func waitError(errno syscall.Errno) error {
 // errnoError boxes errno; the runtime has boxes for values below 256, so this
 // does not allocate.
 func errnoError(errno syscall.Errno) error {
-	if errno == syscall.ETIME {
-		return errTime
+	if errno == errnoTime {
+		return ErrTimeout
 	}
 	return errno
 }
