@@ -114,6 +114,9 @@ func (b *Bio) Start() error {
 	return nil
 }
 
+// Abandon takes back a Start. The Bio was given to nobody and has no children.
+func (b *Bio) Abandon() { b.Flags &^= inFlight }
+
 // InFlight reports whether b was started and its handler has not been called.
 // Only whom b belongs to may ask.
 func (b *Bio) InFlight() bool { return b.Flags&inFlight != 0 }

@@ -63,6 +63,9 @@ type Waiter struct {
 	// returned false, in a task context, by whoever lets I/O in; it must not block.
 	Start func(c machine.Context, w *Waiter)
 
+	// Op is the user's; this package does not look at it.
+	Op any
+
 	next *Waiter
 }
 
@@ -116,6 +119,16 @@ func (n *Inode) Begin(c machine.Context, w *Waiter) bool {
 		n.lock.Unlock(c) // the section has ended in between
 	}
 	return true
+}
+
+// TryBegin is Begin for those who can also wait in another way: false means that
+// the I/O has not begun and is not held.
+func (n *Inode) TryBegin(c machine.Context) bool {
+	if n.state.Add(c, 1) < excluded {
+		return true
+	}
+	n.End(c)
+	return false
 }
 
 // End says that an I/O that had begun is over. Any context may call it.

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package endio
+
+import (
+	"io"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+
+	"endio/dio"
+	"endio/machine"
+	"endio/machine/host"
+)
+
+// calls does the blocking calls of files. A few at a time go to the kernel as
+// plain system calls, which nothing beats for one; more go through a ring, where
+// one of the callers waits and reaps for all. A plain call of each would keep
+// a thread busy, and the scheduler with the threads.
+type calls struct {
+	e     *Engine
+	port  *host.Port // nil: always plain
+	plain int64      // so many calls at a time are plain
+
+	_      [128]byte
+	active atomic.Int64
+}
+
+func newCalls(e *Engine) (*calls, error) {
+	k := &calls{e: e, plain: int64(runtime.GOMAXPROCS(0))}
+	if b, _ := e.Backend(); b == IOUring {
+		p, err := e.m.OpenPort(0, callDepth)
+		if err != nil {
+			return nil, err
+		}
+		k.port = p
+	}
+	return k, nil
+}
+
+// callDepth is how many blocking calls the ring takes at a time.
+const callDepth = 1024
+
+// enter begins an I/O of a blocking call on f; it waits while an exclusive section
+// holds I/O back. The caller calls f.inode.End.
+func (k *calls) enter(f *File) {
+	c := k.e.m.Anyone()
+	if f.inode.TryBegin(c) {
+		return
+	}
+	h := &heldCall{wq: k.e.m.NewWaitQueue("call.held")}
+	h.held.Op = h
+	h.held.Start = func(c machine.Context, w *dio.Waiter) {
+		h := w.Op.(*heldCall)
+		h.begun.Store(true)
+		h.wq.Wake(c)
+	}
+	if f.inode.Begin(c, &h.held) {
+		return
+	}
+	for !h.Ready(c) {
+		h.wq.Sleep(c, h)
+	}
+}
+
+// A heldCall is a blocking call that an exclusive section holds back.
+type heldCall struct {
+	held  dio.Waiter
+	begun atomic.Bool
+	wq    machine.WaitQueue
+}
+
+// Ready makes a heldCall a [machine.Condition].
+func (h *heldCall) Ready(machine.Context) bool { return h.begun.Load() }
+
+// transfer reads or writes all of p at off.
+func (k *calls) transfer(f *File, kind Kind, p []byte, off int64) (int, error) {
+	if k.e.m.InInline() {
+		return 0, f.opError(kind.String(), off, int64(len(p)), 0, ErrWouldBlock)
+	}
+	if err := f.check(kind, p, nil, off, len(p)); err != nil {
+		return 0, err
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if kind == Write && f.partial(off, len(p)) {
+		var n int
+		err := f.exclusive("write", off, int64(len(p)), func() (err error) {
+			n, err = k.move(f, kind, p, off)
+			return err
+		})
+		return n, err
+	}
+	k.enter(f)
+	defer f.inode.End(k.e.m.Anyone())
+	if f.closed.Load() {
+		return 0, f.opError(kind.String(), off, int64(len(p)), 0, ErrClosed)
+	}
+	n, err := k.move(f, kind, p, off)
+	if err != nil && err != io.EOF {
+		err = f.opError(kind.String(), off, int64(len(p)), int64(n), err)
+	}
+	return n, err
+}
+
+// move does the system calls or requests of a transfer.
+func (k *calls) move(f *File, kind Kind, p []byte, off int64) (int, error) {
+	op := host.OpRead
+	if kind == Write {
+		op = host.OpWrite
+	}
+	n, tries := 0, 0
+	for n < len(p) {
+		flags := f.flags()
+		part := p[n:min(len(p), n+maxTransfer)]
+		res := k.do(op, f, part, off+int64(n), tries > 0)
+		switch {
+		case res > 0:
+			n += int(res)
+			if kind == Read && f.direct && n%f.align.Offset != 0 && n < len(p) {
+				return n, io.EOF
+			}
+		case res == 0 && kind == Read:
+			return n, io.EOF
+		case res == 0:
+			return n, io.ErrShortWrite
+		default:
+			switch errno := syscall.Errno(-res); {
+			case errno == errNotSupported && f.plainCache(flags):
+			case errno == syscall.EINTR:
+			case errno == syscall.EAGAIN && tries < maxTries:
+				tries++
+			default:
+				return n, errno
+			}
+		}
+	}
+	if f.finish != nil {
+		f.finish(kind, off, n)
+	}
+	return n, nil
+}
+
+// do is one system call or request.
+func (k *calls) do(op host.Op, f *File, p []byte, off int64, async bool) int32 {
+	defer k.active.Add(-1)
+	if k.active.Add(1) <= k.plain || k.port == nil {
+		r := host.Request{Op: op, File: &f.host, Buf: p, Off: off, Flags: f.flags()}
+		return host.Execute(&r)
+	}
+	return k.port.Call(op, &f.host, p, off, f.flags(), async)
+}
+
+// sync makes f durable.
+func (k *calls) sync(f *File, kind Kind) error {
+	op := host.OpSync
+	if kind == SyncData {
+		op = host.OpSyncData
+	}
+	if k.e.m.InInline() {
+		return f.opError(kind.String(), -1, -1, 0, ErrWouldBlock)
+	}
+	k.enter(f)
+	defer f.inode.End(k.e.m.Anyone())
+	if f.closed.Load() {
+		return f.opError(kind.String(), -1, -1, 0, ErrClosed)
+	}
+	for {
+		res := k.do(op, f, nil, 0, false)
+		if res >= 0 {
+			return nil
+		}
+		if errno := syscall.Errno(-res); errno != syscall.EINTR {
+			return f.opError(kind.String(), -1, -1, 0, errno)
+		}
+	}
+}

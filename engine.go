@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package endio
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"endio/batch"
+	"endio/dio"
+	"endio/lockdep"
+	"endio/machine"
+	"endio/machine/host"
+)
+
+// An Engine does I/O. Any goroutine may use it.
+type Engine struct {
+	opts    Options
+	m       *host.Machine
+	batches *batch.Batches
+	calls   *calls // blocking calls that go through a ring
+
+	closing   atomic.Bool
+	submitted atomic.Int64      // Inline and Task operations ever
+	idle      machine.WaitQueue // Close waits here for their handlers
+
+	mu       lockdep.Mutex
+	closed   bool                   // guarded by mu, as all below
+	inodes   map[inodeKey]*inodeRef // of open files
+	files    map[*File]struct{}     // open
+	queues   map[*Queue]struct{}    // open
+	contexts []*Context             // all ever made
+
+	// What contexts that are gone have counted.
+	retired       [len(whereNames)]int64
+	retiredPanics int64
+}
+
+// inodeKey names an inode of the system; see fileKey for where it comes from.
+type inodeKey struct {
+	dev, ino uint64
+	isDevice bool // dev is a block device's own number, and ino 0
+}
+
+type inodeRef struct {
+	*dio.Inode
+	refs int
+}
+
+// Open returns an engine. Close it when done.
+func Open(o Options) (*Engine, error) {
+	e := &Engine{
+		opts:   o,
+		inodes: make(map[inodeKey]*inodeRef),
+		files:  make(map[*File]struct{}),
+		queues: make(map[*Queue]struct{}),
+	}
+	if o.Logger == nil {
+		e.opts.Logger = slog.Default()
+	}
+	if o.Backend != Auto && o.Backend != IOUring && o.Backend != Threads {
+		return nil, fmt.Errorf("open engine: backend %q: %w: want %q, %q or \"\"", o.Backend, ErrInvalid, IOUring, Threads)
+	}
+	m, err := host.New(host.Config{
+		Shards:       o.Shards,
+		UseThreads:   o.Backend == Threads,
+		Entries:      o.Depth,
+		StallAfter:   o.StallAfter,
+		SlowInline:   o.SlowInline,
+		OnSlowInline: e.slowInline,
+		Logger:       e.opts.Logger,
+		NewPrivate:   e.newContext,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open engine: %w", err)
+	}
+	if rings, why := m.Backend(); o.Backend == IOUring && !rings {
+		return nil, errors.Join(fmt.Errorf("open engine: io_uring was asked for and can't be had: %s", why), m.Close())
+	}
+	e.m = m
+	e.batches = batch.New(m, m.Anyone(), batch.Options{Pass: o.TaskPass, Delay: machine.Duration(o.TaskDelay)})
+	e.idle = m.NewWaitQueue("engine.idle")
+	m.Start()
+	if e.calls, err = newCalls(e); err != nil {
+		return nil, errors.Join(fmt.Errorf("open engine: %w", err), m.Close())
+	}
+	return e, nil
+}
+
+// Backend returns how the engine does its I/O, and if that is not io_uring, why.
+func (e *Engine) Backend() (b Backend, why string) {
+	if rings, why := e.m.Backend(); !rings {
+		return Threads, why
+	}
+	return IOUring, ""
+}
+
+// Submit starts operations whose handlers run Inline or as a Task. On an error
+// none of them was started. It does not wait for I/O, and may be called from
+// anywhere; from a handler, [Context.Submit] does the same and batches better.
+func (e *Engine) Submit(ops ...*Op) error {
+	return e.submit(e.m.Anyone(), e.m.NextCPU(), true, ops)
+}
+
+func (e *Engine) submit(c machine.Context, cpu machine.CPU, flush bool, ops []*Op) error {
+	if e.closing.Load() {
+		return fmt.Errorf("submit: engine: %w", ErrClosed)
+	}
+	p := e.m.ShardPort(cpu)
+	for i, op := range ops {
+		err := op.prepare(e, p, nil)
+		if err == nil && op.In == Caller {
+			op.bio.Abandon()
+			err = op.refuse(ErrInvalid, "an operation for the Caller context goes through a Queue")
+		}
+		if err != nil {
+			for _, op := range ops[:i] {
+				op.bio.Abandon()
+			}
+			return err
+		}
+	}
+	e.submitted.Add(int64(len(ops)))
+	for _, op := range ops {
+		op.issue(c)
+	}
+	if flush {
+		p.Flush()
+	}
+	return nil
+}
+
+// Ready reports whether every Inline and Task handler has run. It makes an Engine
+// what Close waits for.
+func (e *Engine) Ready(machine.Context) bool { return e.handled() == e.submitted.Load() }
+
+// Close waits for what is in flight and for its handlers, closes the files that
+// are still open, and ends the engine. It fails, and closes nothing, while a
+// [Queue] is open: only its owner can run what it holds.
+func (e *Engine) Close() error {
+	if e.m.InInline() {
+		return fmt.Errorf("close engine: %w", ErrWouldBlock)
+	}
+	e.mu.Lock()
+	switch {
+	case e.closed:
+		e.mu.Unlock()
+		return fmt.Errorf("close engine: %w", ErrClosed)
+	case len(e.queues) > 0:
+		n := len(e.queues)
+		e.mu.Unlock()
+		return fmt.Errorf("close engine: %d queues are open: close each in the goroutine that owns it", n)
+	}
+	e.closed = true
+	files := e.files
+	e.files = nil
+	e.mu.Unlock()
+	e.closing.Store(true)
+	var errs []error
+	for f := range files {
+		if err := f.Close(); err != nil && !errors.Is(err, ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	c := e.m.Anyone()
+	for !e.Ready(c) {
+		e.idle.Sleep(c, e)
+	}
+	errs = append(errs, e.m.Close())
+	return errors.Join(errs...)
+}
+
+// slowInline reports an Inline handler that blocks. The monitor calls it.
+func (e *Engine) slowInline(pc uintptr, f *host.File, d time.Duration) {
+	s := SlowHandler{Handler: handlerName(pc), For: d, Path: f.F.Name()}
+	if e.opts.OnSlowHandler != nil {
+		e.opts.OnSlowHandler(s)
+		return
+	}
+	e.opts.Logger.Warn("endio: an Inline handler blocks its shard", "handler", s.Handler, "for", s.For, "file", s.Path)
+}
+
+// panicked reports a handler that panicked.
+func (e *Engine) panicked(p HandlerPanic) {
+	if e.opts.OnPanic != nil {
+		e.opts.OnPanic(p)
+		return
+	}
+	e.opts.Logger.Error("endio: a handler panicked", "handler", p.Handler, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
+}

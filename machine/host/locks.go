@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"sync/atomic"
+
+	"endio/lockdep"
+	"endio/machine"
+)
+
+// cacheLine keeps what two CPUs write apart. 64 bytes on all platforms that
+// matter here, and x86 fetches lines in pairs.
+const cacheLine = 128
+
+// local is a [machine.Local]: a mutex a CPU, because the contexts of one shard are
+// goroutines on any thread.
+type local struct {
+	m        *Machine
+	sections []section
+}
+
+type section struct {
+	mu lockdep.Mutex
+	_  [cacheLine]byte
+}
+
+// Lock implements [machine.Local]. A CPU that is taken offline has its sections
+// held while it leaves, so whoever got one sees an online CPU.
+func (l *local) Lock(c machine.Context) machine.CPU {
+	for {
+		cpu := c.CPU()
+		l.sections[cpu].mu.Lock()
+		if l.m.Online(cpu) {
+			return cpu
+		}
+		l.sections[cpu].mu.Unlock()
+	}
+}
+
+func (l *local) LockOn(_ machine.Context, cpu machine.CPU) { l.sections[cpu].mu.Lock() }
+func (l *local) Unlock(_ machine.Context, cpu machine.CPU) { l.sections[cpu].mu.Unlock() }
+
+// lock is a [machine.Lock].
+type lock struct{ mu lockdep.Mutex }
+
+func (l *lock) Lock(machine.Context)   { l.mu.Lock() }
+func (l *lock) Unlock(machine.Context) { l.mu.Unlock() }
+
+// noVar is a [machine.Var]: the host announces nothing.
+type noVar struct{}
+
+func (noVar) Read(machine.Context)  {}
+func (noVar) Write(machine.Context) {}
+
+// counter is a [machine.Counter].
+type counter struct{ n atomic.Int64 }
+
+func (k *counter) Add(_ machine.Context, delta int64) int64 { return k.n.Add(delta) }
+func (k *counter) Load(machine.Context) int64               { return k.n.Load() }

@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"endio/lockdep"
+	"endio/machine"
+)
+
+// A Config says what machine to make.
+type Config struct {
+	// Shards is the number of CPUs that are online at first; 0 means GOMAXPROCS.
+	Shards int
+	// MaxShards is the number that can ever be; 0 means the larger of Shards and
+	// the number of processors.
+	MaxShards int
+	// UseThreads makes ports of threads even where there is io_uring.
+	UseThreads bool
+	// Entries is how many requests a port's ring takes at a time, a power of two; 0
+	// means DefaultEntries. More are kept in the port until there is room.
+	Entries int
+	// StallAfter is after what time a work item counts as stalled; 0 means
+	// DefaultStallAfter. The monitor's clock has this grain, so up to twice that.
+	StallAfter time.Duration
+	// SlowInline is after what time an Inline handler is reported; 0 means
+	// DefaultSlowInline.
+	SlowInline time.Duration
+	// OnSlowInline is told of an Inline handler, with entry pc, that has run for
+	// SlowInline and still runs, for a request on f. The monitor's goroutine calls
+	// it. nil: not told.
+	OnSlowInline func(pc uintptr, f *File, d time.Duration)
+	// Logger gets what has no other way out; nil means slog.Default().
+	Logger *slog.Logger
+	// NewPrivate returns what the engine wants in [Context.Private].
+	NewPrivate func(c *Context) any
+}
+
+// DefaultEntries is the size of a port's ring: twice the depth at which fast
+// devices are saturated.
+const DefaultEntries = 256
+
+// DefaultStallAfter is longer than any handler that only computes should take, and
+// shorter than what waiters behind it notice beside the latency of a disk.
+const DefaultStallAfter = time.Millisecond
+
+// DefaultSlowInline is longer than a goroutine stays descheduled on a machine
+// whose processors are busy (sysmon preempts after 10 ms).
+const DefaultSlowInline = 50 * time.Millisecond
+
+// A Machine is the host. It implements [machine.Machine].
+type Machine struct {
+	cfg    Config
+	reason string // why ports are of threads; "" if they are rings
+	anyone *Context
+
+	online []atomic.Bool
+	shards []*shard
+	locals []*local // guarded by hotplugMu
+	arenas arenas
+	next   atomic.Uint32 // shard that the next goroutine is given
+
+	portsMu lockdep.Mutex
+	ports   atomic.Pointer[[]*Port] // all; replaced under portsMu
+
+	willing waiterList   // would lead any port
+	inline  atomic.Int32 // ports whose reaper runs Inline handlers
+
+	hotplugMu lockdep.Mutex
+	hotplug   []machine.Hotplug // guarded by hotplugMu
+
+	mon monitor
+}
+
+// New returns a machine whose shards run. If rings can't be had it uses threads;
+// [Machine.Backend] says so.
+func New(cfg Config) (*Machine, error) {
+	if cfg.Shards == 0 {
+		cfg.Shards = runtime.GOMAXPROCS(0)
+	}
+	if cfg.MaxShards == 0 {
+		cfg.MaxShards = max(cfg.Shards, runtime.NumCPU())
+	}
+	if cfg.Entries == 0 {
+		cfg.Entries = DefaultEntries
+	}
+	if cfg.StallAfter == 0 {
+		cfg.StallAfter = DefaultStallAfter
+	}
+	if cfg.SlowInline == 0 {
+		cfg.SlowInline = DefaultSlowInline
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.NewPrivate == nil {
+		cfg.NewPrivate = func(*Context) any { return nil }
+	}
+	if cfg.Shards < 1 || cfg.MaxShards < cfg.Shards {
+		return nil, fmt.Errorf("host: %d shards of at most %d: want at least 1, and no more than that", cfg.Shards, cfg.MaxShards)
+	}
+	if cfg.Entries < 2 || cfg.Entries > 1<<14 || cfg.Entries&(cfg.Entries-1) != 0 {
+		return nil, fmt.Errorf("host: %d entries for a port: want a power of two from 2 to %d", cfg.Entries, 1<<14)
+	}
+	m := &Machine{cfg: cfg, online: make([]atomic.Bool, cfg.MaxShards), shards: make([]*shard, cfg.MaxShards)}
+	m.anyone = m.NewContext(0, nil, nil)
+	m.mon.init(m)
+	if cfg.UseThreads {
+		m.reason = "asked for by the options"
+	}
+	for i := range m.shards {
+		m.shards[i] = newShard(m, machine.CPU(i))
+	}
+	for i := range cfg.Shards {
+		if err := m.shards[i].open(); err != nil {
+			return nil, err
+		}
+		m.online[i].Store(true)
+	}
+	return m, nil
+}
+
+// Start lets the shards work. It is apart from New so that completion code can
+// be set up in between.
+func (m *Machine) Start() {
+	for i, s := range m.shards {
+		if m.online[i].Load() {
+			s.start()
+		}
+	}
+}
+
+// open gives the shard its port.
+func (s *shard) open() error {
+	if s.port != nil {
+		return nil
+	}
+	p, err := s.m.OpenPort(s.cpu, s.m.cfg.Entries)
+	if err != nil {
+		return err
+	}
+	p.served = true
+	s.port = p
+	return nil
+}
+
+// Backend returns whether ports are rings, and if not, why.
+func (m *Machine) Backend() (rings bool, reason string) { return m.reason == "", m.reason }
+
+// OpenPort returns a port for requests of cpu that takes entries at a time. The
+// first port of a machine decides whether all are rings.
+func (m *Machine) OpenPort(cpu machine.CPU, entries int) (*Port, error) {
+	if m.reason == "" {
+		d, err := openRing(entries, 2*entries)
+		if err == nil {
+			p := newPort(m, cpu, d, 2*entries)
+			d.port, d.bufs = p, &buffers{m: m, r: d.r}
+			for i := range registeredFiles {
+				p.fileFree = append(p.fileFree, int32(registeredFiles-1-i))
+			}
+			m.addPort(p)
+			return p, nil
+		}
+		if m.ports.Load() != nil {
+			// A later port may fail where the first did not: descriptors, memlock.
+			m.note("a port uses threads: %v", err)
+		} else {
+			m.reason = err.Error()
+		}
+	}
+	p := newPort(m, cpu, newThreads(), 2*entries)
+	m.addPort(p)
+	return p, nil
+}
+
+func (m *Machine) addPort(p *Port) {
+	m.portsMu.Lock()
+	var list []*Port
+	if old := m.ports.Load(); old != nil {
+		list = append(list, *old...)
+	}
+	list = append(list, p)
+	m.ports.Store(&list)
+	m.portsMu.Unlock()
+}
+
+// ClosePort waits until nothing is in flight in p and closes it. Its completions
+// run as ever. No other goroutine may submit to p any more.
+func (m *Machine) ClosePort(p *Port) error {
+	m.Quiesce(p)
+	m.portsMu.Lock()
+	var list []*Port
+	for _, x := range *m.ports.Load() {
+		if x != p {
+			list = append(list, x)
+		}
+	}
+	m.ports.Store(&list)
+	m.portsMu.Unlock()
+	// Whoever found p in the old list may still lead it: with nothing in flight
+	// it does not stay.
+	p.leadMu.Lock()
+	defer p.leadMu.Unlock()
+	p.reapMu.Lock()
+	defer p.reapMu.Unlock()
+	p.submitMu.Lock()
+	defer p.submitMu.Unlock()
+	p.closed = true
+	for f := range p.files {
+		f.mu.Lock()
+		delete(f.slots, p)
+		f.mu.Unlock()
+	}
+	return p.dev.close()
+}
+
+// Quiesce waits until nothing is in flight in p. It reaps if nobody else does.
+func (m *Machine) Quiesce(p *Port) {
+	w := newWaiter()
+	defer w.free()
+	for p.inFlight.Load() > 0 {
+		if p.leadMu.TryLock() {
+			p.wait()
+			p.Reap()
+			p.leave()
+			continue
+		}
+		// Another goroutine leads, and reaps; it yields when it leaves.
+		p.followers.add(&w.queue)
+		if p.inFlight.Load() > 0 && !p.leadMu.TryLock() {
+			p.kick()
+			<-w.note
+			w.woken.Store(false)
+		} else if p.inFlight.Load() > 0 {
+			p.leave()
+		}
+		p.followers.remove(&w.queue)
+	}
+}
+
+// NewContext returns a task context for one goroutine, on a shard of cpu, which
+// owes what helper runs and reaps p first.
+func (m *Machine) NewContext(cpu machine.CPU, helper Helper, p *Port) *Context {
+	c := &Context{m: m, cpu: cpu, helper: helper, port: p}
+	c.Private = m.cfg.NewPrivate(c)
+	return c
+}
+
+// Anyone returns the task context of goroutines that owe nothing.
+func (m *Machine) Anyone() *Context { return m.anyone }
+
+// InFlight returns how many requests all ports have in flight.
+func (m *Machine) InFlight() int64 {
+	var n int64
+	for _, p := range *m.ports.Load() {
+		n += p.inFlight.Load()
+	}
+	return n
+}
+
+// InInline reports whether the calling goroutine runs an Inline handler.
+func (m *Machine) InInline() bool {
+	if m.inline.Load() == 0 {
+		return false
+	}
+	self := threadID()
+	for _, p := range *m.ports.Load() {
+		if p.inline.Load() == self {
+			return true
+		}
+	}
+	return false
+}
+
+// ShardPort returns the port of cpu's shard, which must be online.
+func (m *Machine) ShardPort(cpu machine.CPU) *Port { return m.shards[cpu].port }
+
+// NextCPU returns the online CPUs in turn.
+func (m *Machine) NextCPU() machine.CPU {
+	return m.onlineNear(machine.CPU(int(m.next.Add(1)) % len(m.shards)))
+}
+
+// onlineNear returns cpu or, if that is offline, one that is not.
+func (m *Machine) onlineNear(cpu machine.CPU) machine.CPU {
+	for i := range m.online {
+		at := (int(cpu) + i) % len(m.online)
+		if m.online[at].Load() {
+			return machine.CPU(at)
+		}
+	}
+	return cpu // all are going: the machine is being closed
+}
+
+// lead finds a port with requests in flight and no leader, first prefer, and
+// makes w its leader; or it puts w among the willing and returns nil.
+func (m *Machine) lead(w *waiter, prefer *Port) *Port {
+	if p := m.tryLead(prefer); p != nil {
+		return p
+	}
+	m.willing.add(&w.willing)
+	// A leader that left before w was added has not seen it.
+	p := m.tryLead(prefer)
+	if p != nil {
+		m.willing.remove(&w.willing)
+	}
+	return p
+}
+
+func (m *Machine) tryLead(prefer *Port) *Port {
+	if prefer != nil && prefer.inFlight.Load() > 0 && prefer.leadMu.TryLock() {
+		return prefer
+	}
+	for _, p := range *m.ports.Load() {
+		if p.inFlight.Load() > 0 && p.leadMu.TryLock() {
+			return p
+		}
+	}
+	return nil
+}
+
+// passOn gives ports without a leader to those who would lead.
+func (m *Machine) passOn() {
+	if m.willing.n.Load() == 0 {
+		return
+	}
+	for _, p := range *m.ports.Load() {
+		if p.inFlight.Load() > 0 && p.leadMu.TryLock() {
+			p.leave()
+			return
+		}
+	}
+}
+
+// bug reports what the kernel should never answer.
+func (m *Machine) bug(err error) { m.cfg.Logger.Error("endio: " + err.Error()) }
+
+// note reports what costs speed and loses nothing.
+func (m *Machine) note(format string, args ...any) {
+	m.cfg.Logger.Warn("endio: " + fmt.Sprintf(format, args...))
+}
+
+// CPUs implements [machine.Machine].
+func (m *Machine) CPUs() int { return len(m.online) }
+
+// Online implements [machine.Machine].
+func (m *Machine) Online(cpu machine.CPU) bool { return m.online[cpu].Load() }
+
+// NewLocal implements [machine.Machine].
+func (m *Machine) NewLocal(string) machine.Local {
+	l := &local{m: m, sections: make([]section, m.CPUs())}
+	m.hotplugMu.Lock()
+	m.locals = append(m.locals, l)
+	m.hotplugMu.Unlock()
+	return l
+}
+
+// NewLock implements [machine.Machine].
+func (m *Machine) NewLock(string) machine.Lock { return &lock{} }
+
+// NewVar implements [machine.Machine].
+func (m *Machine) NewVar(string) machine.Var { return noVar{} }
+
+// NewCounter implements [machine.Machine].
+func (m *Machine) NewCounter(_ string, n int64) machine.Counter {
+	k := &counter{}
+	k.n.Store(n)
+	return k
+}
+
+// NewWaitQueue implements [machine.Machine].
+func (m *Machine) NewWaitQueue(string) machine.WaitQueue { return &waitQueue{} }
+
+// NewWork implements [machine.Machine].
+func (m *Machine) NewWork(_ string, cpu machine.CPU, fn, stalled func(machine.Context)) machine.Work {
+	return &work{s: m.shards[cpu], fn: fn, stalled: stalled}
+}
+
+// AddHotplug implements [machine.Machine].
+func (m *Machine) AddHotplug(h machine.Hotplug) {
+	m.hotplugMu.Lock()
+	m.hotplug = append(m.hotplug, h)
+	m.hotplugMu.Unlock()
+}
+
+// ErrLastCPU reports that the last online CPU was to go offline.
+var ErrLastCPU = errors.New("the last online CPU can not go offline")
+
+// SetOnline brings cpu up or down, with the callbacks of [machine.Hotplug] in the
+// kernel's order. What is in flight on a CPU that goes down completes first.
+// Task context; it may wait as long as handlers and I/O take.
+func (m *Machine) SetOnline(cpu machine.CPU, online bool) error {
+	m.hotplugMu.Lock()
+	defer m.hotplugMu.Unlock()
+	if m.online[cpu].Load() == online {
+		return nil
+	}
+	if online {
+		return m.up(cpu)
+	}
+	return m.down(cpu)
+}
+
+func (m *Machine) up(cpu machine.CPU) error {
+	s := m.shards[cpu]
+	if err := s.open(); err != nil {
+		return fmt.Errorf("host: bring up shard %d: %w", cpu, err)
+	}
+	s.start()
+	m.online[cpu].Store(true)
+	c := m.NewContext(cpu, nil, nil)
+	for _, h := range m.hotplug {
+		if h.Online != nil {
+			h.Online(c, cpu)
+		}
+	}
+	return nil
+}
+
+func (m *Machine) down(cpu machine.CPU) error {
+	others := 0
+	for i := range m.online {
+		if machine.CPU(i) != cpu && m.online[i].Load() {
+			others++
+		}
+	}
+	if others == 0 {
+		return ErrLastCPU
+	}
+	c := m.NewContext(cpu, nil, nil)
+	for i := len(m.hotplug) - 1; i >= 0; i-- {
+		if h := m.hotplug[i]; h.Down != nil {
+			h.Down(c, cpu)
+		}
+	}
+	// With every section of cpu held, nobody is between finding it online and
+	// adding to what belongs to it.
+	for _, l := range m.locals {
+		l.sections[cpu].mu.Lock()
+	}
+	m.online[cpu].Store(false)
+	for _, l := range m.locals {
+		l.sections[cpu].mu.Unlock()
+	}
+	s := m.shards[cpu]
+	m.Quiesce(s.port)
+	s.stop()
+	there := m.NewContext(m.onlineNear(cpu), nil, nil)
+	for i := len(m.hotplug) - 1; i >= 0; i-- {
+		if h := m.hotplug[i]; h.Dead != nil {
+			h.Dead(there, cpu)
+		}
+	}
+	return nil
+}
+
+// Close stops all shards and closes all ports. Nothing may be in flight.
+// Handlers that still run are waited for.
+func (m *Machine) Close() error {
+	m.hotplugMu.Lock()
+	defer m.hotplugMu.Unlock()
+	for _, s := range m.shards {
+		s.stop()
+	}
+	for _, s := range m.shards {
+		s.wg.Wait()
+	}
+	m.mon.close()
+	var errs []error
+	for _, p := range *m.ports.Load() {
+		errs = append(errs, m.ClosePort(p))
+	}
+	return errors.Join(errs...)
+}

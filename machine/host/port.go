@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+
+	"endio/lockdep"
+	"endio/machine"
+	"endio/uring"
+)
+
+// wakeData marks a completion that only ends a wait.
+const wakeData = ^uint64(0)
+
+// reapBatch is how many completions are taken from a ring at a time: enough
+// to spread the cost of a lock, few enough that those who wait for the first are
+// not kept by the last.
+const reapBatch = 32
+
+// registeredFiles is the size of a port's table of files. A file that finds it
+// full is used by descriptor, which costs some 50 ns more for each request.
+const registeredFiles = 256
+
+// A device starts requests and brings back results: a ring, or threads.
+//
+// start, flush and publish belong to the submit lock, reap to the reap lock; wait
+// to the leader; wake to anybody.
+type device interface {
+	// start takes r, whose completion is to carry ud, or reports that there is no
+	// room until the next flush.
+	start(r *Request, ud uint64) bool
+	// flush gives what was started to the kernel; what that does not take stays.
+	flush() error
+	// unflushed returns how many were started and not taken.
+	unflushed() int
+	// publish makes what was started visible for wait and returns how much there is.
+	publish() uint32
+	// wait gives up to submit started requests to the kernel, and returns when a
+	// completion can be reaped, sometimes earlier. Only the leader calls it.
+	wait(submit uint32) error
+	// ready reports whether reap has something at once.
+	ready() bool
+	reap(dst []uring.CQE) int
+	wake()
+	// cancel asks that r, which carries ud, be stopped if it can. Submit lock.
+	cancel(r *Request, ud uint64)
+	close() error
+}
+
+// A Port takes requests and calls their Complete. Any goroutine may use it.
+type Port struct {
+	m   *Machine
+	rc  *Context // the atomic context of whoever reaps; guarded by reapMu
+	dev device
+
+	served   bool         // a shard's: somebody waits for requests to come
+	closed   bool         // guarded by submitMu
+	limit    int          // requests that the device takes at a time
+	inFlight atomic.Int64 // submitted and not reaped, backlog included
+
+	submitMu lockdep.Mutex
+	slots    []*Request // guarded by submitMu to take one, by reapMu to read
+	gens     []uint32   // how often a slot was used: a late completion is told apart
+	free     []uint32   // guarded by submitMu
+	head     *Request   // backlog: accepted, not started; guarded by submitMu
+	tail     *Request
+	files    map[*File]int32 // registered; guarded by submitMu
+	lastFile *File
+	lastSlot int32
+	fileFree []int32
+
+	_      [cacheLine]byte
+	reapMu lockdep.Mutex
+	cqes   [reapBatch]uring.CQE // guarded by reapMu
+	done   [reapBatch]uint32    // slots to free; guarded by reapMu
+	thread uint64               // that reaps, once an Inline handler ran; guarded by reapMu
+	inline atomic.Uint64        // thread that runs an Inline handler; 0: none
+	runs   atomic.Uint64        // Inline handlers begun and ended: odd while one runs
+	what   atomic.Uintptr       // the handler that runs, or ran last
+	where  atomic.Pointer[File] // and the file of its request
+
+	_         [cacheLine]byte
+	leadMu    lockdep.Mutex // held by the leader
+	followers waiterList    // who waits for this port alone
+}
+
+// newPort returns a port of cpu on dev.
+func newPort(m *Machine, cpu machine.CPU, dev device, limit int) *Port {
+	p := &Port{m: m, dev: dev, limit: limit}
+	p.rc = &Context{m: m, cpu: cpu, atomic: true, port: p}
+	p.rc.Private = m.cfg.NewPrivate(p.rc)
+	p.slots = make([]*Request, limit)
+	p.gens = make([]uint32, limit)
+	p.free = make([]uint32, limit)
+	for i := range p.free {
+		p.free[i] = uint32(limit - 1 - i)
+	}
+	p.files = make(map[*File]int32)
+	return p
+}
+
+// InFlight returns how many requests were submitted and not reaped.
+func (p *Port) InFlight() int64 { return p.inFlight.Load() }
+
+// Submit accepts rs; each gets its Complete. With flush they are started at once
+// if the device has room; without, at the latest when somebody waits in the
+// port. Any context may call it; it does not wait for I/O.
+func (p *Port) Submit(flush bool, rs ...*Request) {
+	p.accept(int64(len(rs)))
+	p.submitMu.Lock()
+	for _, r := range rs {
+		p.pushLocked(r)
+	}
+	p.startLocked()
+	if flush {
+		p.flushLocked()
+	}
+	p.submitMu.Unlock()
+}
+
+// Submit1 is Submit of one request.
+func (p *Port) Submit1(flush bool, r *Request) {
+	p.accept(1)
+	p.submitMu.Lock()
+	if p.head != nil || !p.startOneLocked(r) {
+		p.pushLocked(r)
+		p.startLocked()
+	}
+	if flush {
+		p.flushLocked()
+	}
+	p.submitMu.Unlock()
+}
+
+// accept counts n requests, and brings back whoever serves p if it slept because
+// there was nothing to wait for.
+func (p *Port) accept(n int64) {
+	if p.inFlight.Add(n) == n && p.served {
+		p.followers.wakeOne()
+	}
+}
+
+// Flush starts what Submit has left.
+func (p *Port) Flush() {
+	p.submitMu.Lock()
+	p.startLocked()
+	p.flushLocked()
+	p.submitMu.Unlock()
+}
+
+func (p *Port) pushLocked(r *Request) {
+	r.next = nil
+	if p.tail == nil {
+		p.head = r
+	} else {
+		p.tail.next = r
+	}
+	p.tail = r
+}
+
+// startLocked starts the backlog as far as there is room.
+func (p *Port) startLocked() {
+	for p.head != nil {
+		r := p.head
+		next := r.next
+		if r.cancelled {
+			r.Op = OpCancelled
+		}
+		if !p.startOneLocked(r) {
+			return
+		}
+		p.head = next
+		if next == nil {
+			p.tail = nil
+		}
+	}
+}
+
+// startOneLocked starts r unless there is no slot or no room.
+func (p *Port) startOneLocked(r *Request) bool {
+	if len(p.free) == 0 {
+		return false
+	}
+	slot := p.free[len(p.free)-1]
+	r.slot, r.gen = slot, p.gens[slot]
+	ud := uint64(r.gen)<<32 | uint64(slot)
+	p.slots[slot] = r
+	if !p.dev.start(r, ud) {
+		p.flushLocked()
+		if !p.dev.start(r, ud) {
+			p.slots[slot] = nil
+			return false
+		}
+	}
+	p.free = p.free[:len(p.free)-1]
+	return true
+}
+
+// flushLocked hands what was started to the kernel. If that is short of memory
+// (EAGAIN) or wants completions reaped first (EBUSY), the rest stays queued,
+// and the next wait, which comes as long as something is in flight, tries again.
+func (p *Port) flushLocked() {
+	if p.dev.unflushed() == 0 {
+		return
+	}
+	if err := p.dev.flush(); err != nil && err != syscall.EAGAIN && err != syscall.EBUSY {
+		p.m.bug(fmt.Errorf("submit to port: %w", err))
+	}
+}
+
+// Reap calls Complete for what is ready and returns how many there were. It
+// does not wait. A task context may call it, holding nothing.
+func (p *Port) Reap() int {
+	total := 0
+	for {
+		p.reapMu.Lock()
+		n := p.reapLocked()
+		p.reapMu.Unlock()
+		total += n
+		if n < reapBatch {
+			return total
+		}
+	}
+}
+
+// reapLocked takes one batch.
+func (p *Port) reapLocked() int {
+	n := p.dev.reap(p.cqes[:])
+	if n == 0 {
+		return 0
+	}
+	freed := 0
+	for _, cqe := range p.cqes[:n] {
+		slot := uint32(cqe.UserData)
+		if cqe.UserData == wakeData || int(slot) >= len(p.slots) || p.gens[slot] != uint32(cqe.UserData>>32) {
+			continue
+		}
+		p.done[freed] = slot
+		freed++
+	}
+	if freed == 0 {
+		return n
+	}
+	// The slots are free before the requests complete: Complete may submit.
+	var batch [reapBatch]*Request
+	p.submitMu.Lock()
+	for i, slot := range p.done[:freed] {
+		batch[i] = p.slots[slot]
+		p.slots[slot] = nil
+		p.gens[slot]++
+		p.free = append(p.free, slot)
+	}
+	if p.head != nil {
+		p.startLocked()
+	}
+	p.submitMu.Unlock()
+	i := 0
+	for _, cqe := range p.cqes[:n] {
+		if i < freed && uint32(cqe.UserData) == p.done[i] && cqe.UserData != wakeData {
+			r := batch[i]
+			i++
+			res := cqe.Res
+			if r.Op == OpCancelled {
+				res = -int32(syscall.ECANCELED)
+			}
+			r.cancelled = false
+			r.Complete(p.rc, r, res)
+		}
+	}
+	p.inFlight.Add(-int64(freed))
+	if p.thread != 0 {
+		p.thread = 0
+		p.m.inline.Add(-1)
+		runtime.UnlockOSThread()
+	}
+	return n
+}
+
+// EnterInline and ExitInline bracket a handler of the user, with entry pc, that
+// runs in the atomic context c for a request on f: so that a call that would
+// block can be refused there, and a handler that blocks all the same is reported.
+func (c *Context) EnterInline(pc uintptr, f *File) {
+	p := c.port
+	if p.thread == 0 {
+		// Locked to the thread, the goroutine can be told by it.
+		runtime.LockOSThread()
+		p.thread = threadID()
+		p.m.inline.Add(1)
+	}
+	p.m.watch()
+	p.what.Store(pc)
+	p.where.Store(f)
+	p.runs.Add(1)
+	p.inline.Store(p.thread)
+}
+
+// ExitInline ends what EnterInline began.
+func (c *Context) ExitInline() {
+	c.port.inline.Store(0)
+	c.port.runs.Add(1)
+}
+
+// wait submits what is queued and waits in the kernel until something can be
+// reaped. Only the leader calls it.
+func (p *Port) wait() {
+	p.submitMu.Lock()
+	p.startLocked()
+	submit := p.dev.publish()
+	if p.dev.ready() {
+		p.flushLocked()
+		p.submitMu.Unlock()
+		return
+	}
+	p.submitMu.Unlock()
+	switch err := p.dev.wait(submit); err {
+	case nil, syscall.EINTR:
+	case syscall.EAGAIN, syscall.EBUSY:
+		runtime.Gosched() // the kernel is short of memory: reap, then try again
+	default:
+		p.m.bug(fmt.Errorf("wait in port: %w", err))
+	}
+}
+
+// serveOnce leads p until it has reaped something, or sleeps while there is
+// nothing in flight or somebody else leads. A wake ends it early.
+func (p *Port) serveOnce(w *waiter) {
+	p.followers.add(&w.queue)
+	defer p.followers.remove(&w.queue)
+	if w.woken.Swap(false) {
+		w.drainNote()
+		return
+	}
+	if p.inFlight.Load() == 0 || !p.leadMu.TryLock() {
+		<-w.note
+		w.woken.Store(false)
+		return
+	}
+	w.in.Store(p)
+	if !w.woken.Load() {
+		p.wait()
+	}
+	w.in.Store(nil)
+	p.Reap()
+	p.leadMu.Unlock()
+	if p.followers.n.Load() > 1 || p.m.willing.n.Load() > 0 {
+		p.passOn()
+	}
+}
+
+// Lead waits in p until something was reaped, unless c owes something already. It
+// reports false, at once, if another goroutine leads. c is the context of the one
+// goroutine for which all requests of p are.
+func (p *Port) Lead(c *Context) bool {
+	if !p.leadMu.TryLock() {
+		return false
+	}
+	if !c.owes() { // what an earlier leader has reaped brings no completion
+		p.wait()
+		p.Reap()
+	}
+	p.leave()
+	return true
+}
+
+// leave ends the leadership and gives it to someone who needs it.
+func (p *Port) leave() {
+	p.leadMu.Unlock()
+	p.passOn()
+}
+
+// passOn finds a leader for p if it needs one. Whoever may have been woken to
+// lead, and does not, calls it.
+func (p *Port) passOn() {
+	if p.inFlight.Load() != 0 && !p.followers.wakeOne() {
+		p.m.willing.wakeOne()
+	}
+}
+
+// waitFor returns when done is set, which Complete of a request of p does before
+// it wakes w. The caller leads p if nobody does.
+func (p *Port) waitFor(w *waiter, done *atomic.Bool) {
+	for !done.Load() {
+		if p.leadMu.TryLock() {
+			p.leadFor(done)
+			continue
+		}
+		p.followers.add(&w.queue)
+		// A leader that left before w was added has not seen it.
+		if p.leadMu.TryLock() {
+			p.followers.remove(&w.queue)
+			p.leadFor(done)
+			continue
+		}
+		if !done.Load() {
+			<-w.note
+		}
+		w.woken.Store(false)
+		p.followers.remove(&w.queue)
+	}
+	if p.followers.n.Load() != 0 && p.leadMu.TryLock() {
+		p.leave()
+	}
+}
+
+// leadFor leads p, whose leadMu the caller has locked, until done.
+func (p *Port) leadFor(done *atomic.Bool) {
+	for !done.Load() {
+		p.wait()
+		p.Reap()
+	}
+	p.leave()
+}
+
+// Cancel asks that r be stopped. Whether it is or not, its Complete is called as
+// ever: with -ECANCELED if it was. The caller knows that r is in flight in p.
+func (p *Port) Cancel(r *Request) {
+	p.submitMu.Lock()
+	defer p.submitMu.Unlock()
+	for x := p.head; x != nil; x = x.next {
+		if x == r {
+			r.cancelled = true // not started yet: start it as what it is worth
+			return
+		}
+	}
+	if int(r.slot) < len(p.slots) && p.slots[r.slot] == r {
+		p.dev.cancel(r, uint64(r.gen)<<32|uint64(r.slot))
+	}
+}
+
+// kick makes the leader of p look up, if one waits in the kernel.
+func (p *Port) kick() { p.dev.wake() }

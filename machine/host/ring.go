@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"endio/uring"
+)
+
+// ring is the device on io_uring.
+type ring struct {
+	r    *uring.Ring
+	port *Port
+	bufs *buffers
+}
+
+// openRing opens a ring that any goroutine may use; see package uring on why that
+// excludes DEFER_TASKRUN.
+func openRing(sqEntries, cqEntries int) (*ring, error) {
+	r, err := uring.Open(uring.Config{SQEntries: uint32(sqEntries), CQEntries: uint32(cqEntries)})
+	if err != nil {
+		return nil, err
+	}
+	// Without a table of files all requests go by descriptor: slower, no loss.
+	_ = r.RegisterFiles(registeredFiles)
+	return &ring{r: r}, nil
+}
+
+func (d *ring) start(r *Request, ud uint64) bool {
+	sqe := d.r.Next()
+	if sqe == nil {
+		return false
+	}
+	fd, fixed := d.port.fileLocked(r.File)
+	switch r.Op {
+	case OpRead:
+		if i, ok := d.bufs.index(r.Buf); ok {
+			sqe.PrepReadFixed(fd, r.Buf, r.Off, i, ud)
+		} else {
+			sqe.PrepRead(fd, r.Buf, r.Off, ud)
+		}
+		sqe.SetRWFlags(r.Flags)
+	case OpWrite:
+		if i, ok := d.bufs.index(r.Buf); ok {
+			sqe.PrepWriteFixed(fd, r.Buf, r.Off, i, ud)
+		} else {
+			sqe.PrepWrite(fd, r.Buf, r.Off, ud)
+		}
+		sqe.SetRWFlags(r.Flags)
+	case OpReadv:
+		sqe.PrepReadv(fd, r.Iovs, r.Off, ud)
+		sqe.SetRWFlags(r.Flags)
+	case OpWritev:
+		sqe.PrepWritev(fd, r.Iovs, r.Off, ud)
+		sqe.SetRWFlags(r.Flags)
+	case OpSync:
+		sqe.PrepFsync(fd, 0, ud)
+	case OpSyncData:
+		sqe.PrepFsync(fd, uring.FsyncDataSync, ud)
+	case OpSyncRange:
+		sqe.PrepSyncFileRange(fd, r.Off, r.Len, syncRangeWait, ud)
+	default:
+		sqe.PrepNop(ud)
+		return true
+	}
+	if fixed {
+		sqe.SetFlags(uring.SQEFixedFile)
+	}
+	if r.Async {
+		sqe.SetFlags(uring.SQEAsync)
+	}
+	return true
+}
+
+// syncRangeWait is SYNC_FILE_RANGE_WAIT_BEFORE|WRITE|WAIT_AFTER,
+// include/uapi/linux/fs.h.
+const syncRangeWait = 1 | 2 | 4
+
+func (d *ring) flush() error {
+	_, err := d.r.Submit()
+	return err
+}
+
+func (d *ring) unflushed() int           { return d.r.Unsubmitted() }
+func (d *ring) publish() uint32          { return d.r.Publish() }
+func (d *ring) ready() bool              { return d.r.Ready() > 0 }
+func (d *ring) reap(dst []uring.CQE) int { return d.r.Reap(dst) }
+func (d *ring) close() error             { return d.r.Close() }
+
+// cancelData marks the completion of a cancel, which tells nothing: the request
+// that it was for completes too.
+const cancelData = wakeData - 1
+
+func (d *ring) cancel(_ *Request, ud uint64) {
+	sqe := d.r.Next()
+	if sqe == nil {
+		d.port.flushLocked()
+		if sqe = d.r.Next(); sqe == nil {
+			return // a cancel is a wish; without room for it the request just runs
+		}
+	}
+	sqe.PrepCancel(ud, 0, cancelData)
+	d.port.flushLocked()
+}
+
+func (d *ring) wait(submit uint32) error {
+	_, err := d.r.Enter(submit, 1, -1)
+	return err
+}
+
+func (d *ring) wake() {
+	if err := d.r.Wake(wakeData); err == nil {
+		return
+	}
+	// Kernels before 5.18: a request that does nothing wakes as well.
+	p := d.port
+	p.submitMu.Lock()
+	defer p.submitMu.Unlock()
+	sqe := d.r.Next()
+	if sqe == nil {
+		p.flushLocked()
+		if sqe = d.r.Next(); sqe == nil {
+			return // the queue is full, so completions will wake the leader
+		}
+	}
+	sqe.PrepNop(wakeData)
+	p.flushLocked()
+}
+
+// fileLocked returns what names f in a request, and whether that is a slot of the
+// ring's table. The submit lock is held.
+func (p *Port) fileLocked(f *File) (fd int, fixed bool) {
+	if f == p.lastFile {
+		if p.lastSlot < 0 {
+			return f.FD, false
+		}
+		return int(p.lastSlot), true
+	}
+	slot, ok := p.files[f]
+	if !ok {
+		slot = p.registerLocked(f)
+	}
+	p.lastFile, p.lastSlot = f, slot
+	if slot < 0 {
+		return f.FD, false
+	}
+	return int(slot), true
+}
+
+// registerLocked puts f into the ring's table; -1 if that has no room.
+func (p *Port) registerLocked(f *File) int32 {
+	d, ok := p.dev.(*ring)
+	if !ok || len(p.fileFree) == 0 {
+		return -1
+	}
+	slot := p.fileFree[len(p.fileFree)-1]
+	if err := d.r.UpdateFiles(int(slot), []int32{int32(f.FD)}); err != nil {
+		p.fileFree = nil // no table here
+		return -1
+	}
+	p.fileFree = p.fileFree[:len(p.fileFree)-1]
+	p.files[f] = slot
+	f.mu.Lock()
+	if f.slots == nil {
+		f.slots = make(map[*Port]int32)
+	}
+	f.slots[p] = slot
+	f.mu.Unlock()
+	return slot
+}
+
+// forget empties the slot of f.
+func (p *Port) forget(f *File, slot int32) {
+	p.submitMu.Lock()
+	defer p.submitMu.Unlock()
+	if p.lastFile == f {
+		p.lastFile = nil
+	}
+	if p.files[f] != slot {
+		return
+	}
+	delete(p.files, f)
+	if d, ok := p.dev.(*ring); ok && !p.closed {
+		if err := d.r.UpdateFiles(int(slot), []int32{-1}); err != nil {
+			p.m.bug(err)
+			return
+		}
+		p.fileFree = append(p.fileFree, slot)
+	}
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"endio/lockdep"
+	"endio/machine"
+)
+
+// A waiter is one goroutine that sleeps until it is woken, on a channel or in a
+// port. The one who wakes does not know which: see wake.
+type waiter struct {
+	note  chan struct{} // has room for one
+	woken atomic.Bool
+	in    atomic.Pointer[Port] // the port that the waiter leads, while it does
+
+	queue   link // in the list of who waits for one thing
+	willing link // in the list of who would lead any port
+}
+
+// A link makes a waiter a member of one list.
+type link struct {
+	w          *waiter
+	next, prev *link
+	linked     bool
+}
+
+var waiters = sync.Pool{New: func() any {
+	w := &waiter{note: make(chan struct{}, 1)}
+	w.queue.w, w.willing.w = w, w
+	return w
+}}
+
+func newWaiter() *waiter { return waiters.Get().(*waiter) }
+
+// free returns w to the pool. Nobody may wake it any more.
+func (w *waiter) free() {
+	select {
+	case <-w.note:
+	default:
+	}
+	w.woken.Store(false)
+	waiters.Put(w)
+}
+
+// wake ends w's sleep, now or when it begins. Waker and sleeper each write one
+// word and then read the other's (woken and in), so one of them sees the other.
+func (w *waiter) wake() {
+	if w.woken.Swap(true) {
+		return // someone else has woken it, and it has not slept since
+	}
+	if p := w.in.Load(); p != nil {
+		p.dev.wake()
+		return
+	}
+	select {
+	case w.note <- struct{}{}:
+	default:
+	}
+}
+
+// sleep returns when w was woken or has reaped something.
+//
+// It leads a port if one has requests in flight and no leader, first its own
+// (prefer), and reaps there; else it waits for a note.
+func (w *waiter) sleep(m *Machine, prefer *Port) {
+	if w.woken.Swap(false) {
+		w.drainNote()
+		return
+	}
+	if p := m.lead(w, prefer); p != nil {
+		w.in.Store(p)
+		if !w.woken.Load() {
+			p.wait()
+		}
+		// Before reaping: news that w brings to itself needs no message.
+		w.in.Store(nil)
+		p.Reap()
+		w.woken.Store(false)
+		w.drainNote()
+		p.leave()
+		return
+	}
+	// m.lead has put w among the willing: a leader that leaves wakes one.
+	<-w.note
+	w.woken.Store(false)
+	m.willing.remove(&w.willing)
+}
+
+func (w *waiter) drainNote() {
+	select {
+	case <-w.note:
+	default:
+	}
+}
+
+// A waiterList is a list of waiters with its own lock.
+type waiterList struct {
+	n    atomic.Int32 // length, to make looking into an empty list cheap
+	mu   lockdep.Mutex
+	head *link // guarded by mu, as are the links of the members
+}
+
+func (l *waiterList) add(k *link) {
+	l.n.Add(1)
+	l.mu.Lock()
+	k.prev, k.next, k.linked = nil, l.head, true
+	if l.head != nil {
+		l.head.prev = k
+	}
+	l.head = k
+	l.mu.Unlock()
+}
+
+func (l *waiterList) remove(k *link) {
+	l.mu.Lock()
+	if k.linked {
+		if k.prev != nil {
+			k.prev.next = k.next
+		} else {
+			l.head = k.next
+		}
+		if k.next != nil {
+			k.next.prev = k.prev
+		}
+		k.next, k.prev, k.linked = nil, nil, false
+		l.n.Add(-1)
+	}
+	l.mu.Unlock()
+}
+
+// wakeOne wakes a member and reports whether there was one. It stays a member:
+// it takes itself off.
+func (l *waiterList) wakeOne() bool {
+	if l.n.Load() == 0 {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.head == nil {
+		return false
+	}
+	l.head.w.wake()
+	return true
+}
+
+// wakeAll wakes all members.
+func (l *waiterList) wakeAll() {
+	if l.n.Load() == 0 {
+		return
+	}
+	l.mu.Lock()
+	for k := l.head; k != nil; k = k.next {
+		k.w.wake()
+	}
+	l.mu.Unlock()
+}
+
+// waitQueue is a [machine.WaitQueue].
+type waitQueue struct{ sleepers waiterList }
+
+// Sleep implements [machine.WaitQueue].
+func (q *waitQueue) Sleep(mc machine.Context, cond machine.Condition) {
+	c := mc.(*Context)
+	w := newWaiter()
+	q.sleepers.add(&w.queue)
+	// Whoever changes the condition first changes it and then looks for sleepers.
+	if !cond.Ready(c) && !c.owes() {
+		w.sleep(c.m, c.port)
+	}
+	q.sleepers.remove(&w.queue)
+	w.free()
+	c.m.passOn()
+}
+
+// Wake implements [machine.WaitQueue].
+func (q *waitQueue) Wake(machine.Context) { q.sleepers.wakeAll() }

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"sync"
+	"time"
+
+	"endio/lockdep"
+	"endio/machine"
+)
+
+// work is a [machine.Work].
+type work struct {
+	s       *shard
+	fn      func(machine.Context)
+	stalled func(machine.Context)
+
+	// All guarded by s.mu.
+	next     *work // in the shard's queue
+	pending  bool
+	queued   bool // pending, and in the shard's queue
+	timed    bool // pending, and in the timer
+	running  bool
+	onItsOwn bool // the running instance has stalled
+	retired  bool
+	depth    int // of Disable
+	timer    *time.Timer
+}
+
+// Queue implements [machine.Work].
+func (w *work) Queue(machine.Context) bool {
+	w.s.mu.Lock()
+	ok := w.queueLocked()
+	w.s.mu.Unlock()
+	return ok
+}
+
+func (w *work) queueLocked() bool {
+	if w.pending || w.depth > 0 || w.retired {
+		return false
+	}
+	w.pending = true
+	if !w.running {
+		w.s.pushLocked(w)
+	}
+	return true
+}
+
+// QueueAfter implements [machine.Work].
+func (w *work) QueueAfter(c machine.Context, d machine.Duration) bool {
+	if d <= 0 {
+		return w.Queue(c)
+	}
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	if w.pending || w.depth > 0 || w.retired {
+		return false
+	}
+	w.pending, w.timed = true, true
+	if w.timer == nil {
+		w.timer = time.AfterFunc(time.Duration(d), w.expired)
+	} else {
+		w.timer.Reset(time.Duration(d))
+	}
+	return true
+}
+
+// expired is the timer's function.
+func (w *work) expired() {
+	w.s.mu.Lock()
+	if w.timed {
+		w.timed = false
+		if !w.running {
+			w.s.pushLocked(w)
+		}
+	}
+	w.s.mu.Unlock()
+}
+
+// withdrawLocked takes back a pending run.
+func (w *work) withdrawLocked() {
+	if !w.pending {
+		return
+	}
+	w.pending = false
+	if w.timed {
+		w.timed = false // an expired that is on its way finds nothing to do
+		w.timer.Stop()
+	}
+	if w.queued {
+		w.s.unlinkLocked(w)
+	}
+}
+
+// Disable implements [machine.Work].
+func (w *work) Disable(machine.Context) {
+	w.s.mu.Lock()
+	w.depth++
+	w.withdrawLocked()
+	for w.running && !w.onItsOwn {
+		w.s.ended.Wait()
+	}
+	w.s.mu.Unlock()
+}
+
+// Enable implements [machine.Work].
+func (w *work) Enable(machine.Context) bool {
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	if w.depth == 0 {
+		panic("host: Enable of a work item that is not disabled")
+	}
+	w.depth--
+	return w.depth == 0 && !w.retired
+}
+
+// Retire implements [machine.Work].
+func (w *work) Retire(machine.Context) {
+	w.s.mu.Lock()
+	w.retired = true
+	w.withdrawLocked()
+	w.s.mu.Unlock()
+}
+
+// A shard is a CPU of the host: its port, its work items, and the goroutines that
+// serve both. One of these, the active one, does all; the others are spare.
+type shard struct {
+	m    *Machine
+	cpu  machine.CPU
+	port *Port
+
+	mu     lockdep.Mutex
+	ended  *sync.Cond // a work instance has ended or stalled
+	head   *work      // queue of pending work; guarded by mu, as all below
+	tail   *work
+	active *member
+	spares []*member
+	count  int    // of members
+	runs   uint64 // instances begun and ended: odd while the active member runs one
+	closed bool
+	wg     sync.WaitGroup
+}
+
+// maxSpares is how many idle goroutines a shard keeps: one to take over at
+// once, one for the case that this stalls too.
+const maxSpares = 2
+
+// A member is one goroutine of a shard.
+type member struct {
+	c    *Context
+	w    *waiter
+	role chan struct{} // told to look whether it is active, or the shard closed
+	work *work         // guarded by shard.mu
+}
+
+func newShard(m *Machine, cpu machine.CPU) *shard {
+	s := &shard{m: m, cpu: cpu, closed: true}
+	s.ended = sync.NewCond(&s.mu)
+	return s
+}
+
+func (s *shard) pushLocked(w *work) {
+	w.next, w.queued = nil, true
+	if s.tail == nil {
+		s.head = w
+	} else {
+		s.tail.next = w
+	}
+	s.tail = w
+	if s.active == nil {
+		s.activateLocked()
+	} else if s.runs&1 == 0 {
+		s.active.w.wake()
+	}
+	s.m.watch()
+}
+
+func (s *shard) unlinkLocked(w *work) {
+	w.queued = false
+	var before *work
+	for x := s.head; x != nil; before, x = x, x.next {
+		if x != w {
+			continue
+		}
+		if before == nil {
+			s.head = w.next
+		} else {
+			before.next = w.next
+		}
+		if s.tail == w {
+			s.tail = before
+		}
+		w.next = nil
+		return
+	}
+}
+
+// activateLocked makes a spare member, or a new one, the active one.
+func (s *shard) activateLocked() {
+	if n := len(s.spares); n > 0 {
+		s.active = s.spares[n-1]
+		s.spares = s.spares[:n-1]
+		s.active.role <- struct{}{}
+		return
+	}
+	mb := &member{w: newWaiter(), role: make(chan struct{}, 1)}
+	mb.c = &Context{m: s.m, cpu: s.cpu, port: s.port}
+	mb.c.Private = s.m.cfg.NewPrivate(mb.c)
+	s.active = mb
+	s.count++
+	s.wg.Add(1)
+	go s.serve(mb)
+}
+
+// serve is the life of a member.
+func (s *shard) serve(mb *member) {
+	defer s.wg.Done()
+	for {
+		if !s.runWork(mb) {
+			return
+		}
+		s.port.serveOnce(mb.w)
+	}
+}
+
+// runWork runs pending work while mb is the active member; as a spare it waits.
+// It returns false when mb is to end.
+func (s *shard) runWork(mb *member) bool {
+	s.mu.Lock()
+	for {
+		if s.closed {
+			s.count--
+			s.mu.Unlock()
+			return false
+		}
+		if s.active != mb {
+			if len(s.spares) >= maxSpares {
+				s.count--
+				s.mu.Unlock()
+				return false
+			}
+			s.spares = append(s.spares, mb)
+			s.mu.Unlock()
+			<-mb.role
+			s.mu.Lock()
+			continue
+		}
+		w := s.head
+		if w == nil {
+			s.mu.Unlock()
+			return true
+		}
+		s.head = w.next
+		if s.head == nil {
+			s.tail = nil
+		}
+		w.next = nil
+		w.queued, w.pending, w.running = false, false, true
+		mb.work = w
+		s.runs++
+		s.mu.Unlock()
+
+		w.fn(mb.c)
+
+		s.mu.Lock()
+		mb.work = nil
+		w.running, w.onItsOwn = false, false
+		if s.active == mb {
+			s.runs++
+		}
+		if w.pending && !w.queued && !w.timed {
+			s.pushLocked(w)
+		}
+		s.ended.Broadcast()
+	}
+}
+
+// stall gives the part of the active member to another one if it still runs what
+// it ran when runs was seen. The monitor calls it.
+func (s *shard) stall(c *Context, runs uint64) {
+	s.mu.Lock()
+	if s.active == nil || s.runs != runs || s.active.work == nil {
+		s.mu.Unlock()
+		return
+	}
+	w := s.active.work
+	w.onItsOwn = true
+	s.runs++
+	s.active = nil
+	s.ended.Broadcast()
+	s.mu.Unlock()
+	if w.stalled != nil {
+		w.stalled(c) // queues what is left, and so activates a member
+	}
+	s.mu.Lock()
+	if s.active == nil && !s.closed {
+		s.activateLocked() // the port needs one in any case
+	}
+	s.mu.Unlock()
+}
+
+// start gives the shard its first member.
+func (s *shard) start() {
+	s.mu.Lock()
+	s.closed = false
+	if s.active == nil {
+		s.activateLocked()
+	}
+	s.mu.Unlock()
+}
+
+// stop ends the members; those that run a handler end after it.
+func (s *shard) stop() {
+	s.mu.Lock()
+	s.closed = true
+	active := s.active
+	s.active = nil
+	for _, mb := range s.spares {
+		mb.role <- struct{}{}
+	}
+	s.spares = nil
+	if active != nil && s.runs&1 == 0 {
+		active.w.wake()
+	}
+	s.mu.Unlock()
+}

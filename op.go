@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package endio
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"reflect"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"endio/bio"
+	"endio/dio"
+	"endio/lockdep"
+	"endio/machine"
+	"endio/machine/host"
+	"endio/uring"
+)
+
+// A Kind is what an [Op] does.
+type Kind uint8
+
+// Kinds of operations. The exclusive ones (truncate and its like) only exist as
+// blocking calls on [File].
+const (
+	Read     Kind = iota // into Buf or Bufs, at Off
+	Write                // from Buf or Bufs, at Off
+	Sync                 // data and metadata of the file, as fsync(2)
+	SyncData             // data, and what metadata reading it back needs, as fdatasync(2)
+)
+
+var kindNames = [...]string{"read", "write", "sync", "syncdata"}
+
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("Kind(%d)", uint8(k))
+}
+
+// A Where says where the handler of an [Op] runs.
+type Where uint8
+
+// Contexts of a handler; see the package comment.
+const (
+	Inline Where = iota
+	Task
+	Caller
+)
+
+var whereNames = [...]string{"inline", "task", "caller"}
+
+func (w Where) String() string {
+	if int(w) < len(whereNames) {
+		return whereNames[w]
+	}
+	return fmt.Sprintf("Where(%d)", uint8(w))
+}
+
+// An Op is one operation. Fill in the exported fields and submit it; from then on
+// it belongs to the engine, until its handler is called, which may change it and
+// submit it again. It must not be copied once submitted.
+type Op struct {
+	File *File
+	Kind Kind
+	In   Where // ignored by [Queue.Submit], which always means Caller
+
+	// Buf is read into or written from; Bufs, if not nil, is used instead. All of
+	// it is transferred, unless the operation fails or a read meets the end of
+	// the file. On a File with [Direct] each buffer must be aligned.
+	Buf  []byte
+	Bufs [][]byte
+	Off  int64
+
+	// Ctx, if not nil, cancels the operation when it is done: an operation that was
+	// not given to the kernel completes with Ctx.Err() at once; one that was is
+	// asked to stop, but what has reached a device runs to its end, and its buffer is
+	// the engine's until then.
+	Ctx context.Context
+
+	// Done is the handler. It is called once, where In says.
+	Done func(c *Context, op *Op)
+
+	// User is the user's; the engine does not look at it.
+	User any
+
+	// N and Err are the outcome: bytes transferred, and why not all. A read that
+	// meets the end of the file has io.EOF if it got less than asked for.
+	N   int
+	Err error
+
+	// Completed is when the engine learned that the I/O was over, if Stamp was set:
+	// what passed between it and the handler is the time that the handler had to
+	// wait for its context.
+	Completed time.Time
+	Stamp     bool
+
+	bio    bio.Bio
+	held   dio.Waiter
+	req    host.Request
+	want   int // bytes
+	port   *host.Port
+	inode  *dio.Inode
+	iovs   []uring.Iovec // kept for reuse
+	vec    [][]byte
+	cancel *canceler // of an Op with Ctx
+	tries  int       // EAGAIN
+}
+
+// bytesWanted returns the number of bytes to be transferred.
+func (op *Op) bytesWanted() int {
+	if op.Bufs == nil {
+		return len(op.Buf)
+	}
+	n := 0
+	for _, b := range op.Bufs {
+		n += len(b)
+	}
+	return n
+}
+
+// handlerName names the function with entry pc.
+func handlerName(pc uintptr) string {
+	if f := runtime.FuncForPC(pc); f != nil {
+		return f.Name()
+	}
+	return "unknown"
+}
+
+// prepare checks op and makes it ready to be issued through p.
+func (op *Op) prepare(e *Engine, p *host.Port, owner bio.Owner) error {
+	if op.Done == nil {
+		return op.refuse(ErrNoHandler, "")
+	}
+	if op.bio.InFlight() {
+		return op.refuse(ErrBusy, "")
+	}
+	f := op.File
+	if f == nil {
+		return op.refuse(ErrInvalid, "Op.File is nil")
+	}
+	if f.e != e {
+		return op.refuse(ErrInvalid, "the file was opened on another engine")
+	}
+	op.want = 0
+	r := &op.req
+	switch op.Kind {
+	case Read, Write:
+		op.want = op.bytesWanted()
+		if err := f.check(op.Kind, op.Buf, op.Bufs, op.Off, op.want); err != nil {
+			return err
+		}
+		r.Flags = f.flags()
+	case Sync:
+		r.Op, r.Flags = host.OpSync, 0
+	case SyncData:
+		r.Op, r.Flags = host.OpSyncData, 0
+	default:
+		return op.refuse(ErrInvalid, "Op.Kind wants Read, Write, Sync or SyncData")
+	}
+	if op.In > Caller {
+		return op.refuse(ErrInvalid, "Op.In wants Inline, Task or Caller")
+	}
+	r.File, r.Async = &f.host, false
+	r.Complete, r.User = completeOp, op
+	op.N, op.Err, op.tries, op.Completed = 0, nil, 0, time.Time{}
+	op.port, op.inode = p, f.inode.Inode
+	op.bio.EndIO = endOp
+	op.bio.Private = op
+	op.bio.Owner = owner
+	op.bio.Flags = 0
+	op.held.Start, op.held.Op = startHeld, op
+	if owner == nil && (op.In == Task || f.finish != nil && op.Kind <= Write) {
+		op.bio.Flags = bio.CompleteInTask
+	}
+	return op.bio.Start()
+}
+
+// refuse is the error of an operation that is not started.
+func (op *Op) refuse(err error, hint string) error {
+	path := ""
+	if op.File != nil {
+		path = op.File.path
+	}
+	return &OpError{Op: op.Kind.String(), Path: path, Off: -1, Len: -1, Err: err, Hint: hint}
+}
+
+// aim points the request at what is left to transfer.
+func (op *Op) aim() {
+	if op.Kind > Write {
+		return
+	}
+	r := &op.req
+	r.Off = op.Off + int64(op.N)
+	if op.Bufs == nil {
+		r.Op = host.OpRead
+		if op.Kind == Write {
+			r.Op = host.OpWrite
+		}
+		r.Buf = op.Buf[op.N:min(len(op.Buf), op.N+maxTransfer)]
+		return
+	}
+	r.Op = host.OpReadv
+	if op.Kind == Write {
+		r.Op = host.OpWritev
+	}
+	skip, room := op.N, maxTransfer
+	op.iovs, op.vec = op.iovs[:0], op.vec[:0]
+	for _, b := range op.Bufs {
+		if skip >= len(b) {
+			skip -= len(b)
+			continue
+		}
+		b = b[skip:]
+		skip = 0
+		if len(b) > room {
+			b = b[:room]
+		}
+		if len(op.vec) == uring.MaxIovecs || len(b) == 0 {
+			break
+		}
+		room -= len(b)
+		op.vec = append(op.vec, b)
+		op.iovs = append(op.iovs, uring.Iovec{})
+		op.iovs[len(op.iovs)-1].Set(b)
+	}
+	r.Iovs, r.Vec = op.iovs, op.vec
+}
+
+// maxTransfer is what is asked of the kernel at once: it cuts longer transfers
+// to that, and a multiple of every alignment keeps the next part aligned.
+const maxTransfer = 1 << 30
+
+// issue begins op on its inode and gives it to its port, or leaves it with the
+// inode until an exclusive section ends.
+func (op *Op) issue(c machine.Context) {
+	if op.Ctx != nil {
+		op.cancel = &canceler{op: op}
+		op.cancel.stop = context.AfterFunc(op.Ctx, op.cancel.run)
+	}
+	if op.inode.Begin(c, &op.held) {
+		op.start(false)
+	}
+}
+
+// start gives op, which has begun, to its port. What can't be done any more goes
+// there too, to complete in the context that it asked for.
+func (op *Op) start(flush bool) {
+	op.aim()
+	switch {
+	case op.File.closed.Load():
+		// Looked at after Begin: Close sets it and then waits for what has begun.
+		op.Err = op.refuse(ErrClosed, "")
+		op.req.Op = host.OpNop
+	case op.Ctx != nil && op.Ctx.Err() != nil:
+		op.req.Op = host.OpCancelled
+	}
+	op.port.Submit1(flush, &op.req)
+}
+
+// startHeld issues an operation that an exclusive section has held back.
+func startHeld(_ machine.Context, w *dio.Waiter) { w.Op.(*Op).start(true) }
+
+// A canceler connects one submission of an Op to its Ctx. It outlives it: the
+// function that AfterFunc has started finds out here that it is late.
+type canceler struct {
+	stop func() bool
+
+	mu lockdep.Mutex
+	op *Op // nil once the operation is over; guarded by mu
+}
+
+func (k *canceler) run() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.op != nil {
+		k.op.port.Cancel(&k.op.req)
+	}
+}
+
+// over makes sure that nobody cancels what comes after.
+func (k *canceler) over() {
+	k.stop()
+	k.mu.Lock()
+	k.op = nil
+	k.mu.Unlock()
+}
+
+// completeOp is the Complete of every asynchronous request: it goes on with what
+// is left, or ends the operation.
+func completeOp(c *host.Context, r *host.Request, res int32) {
+	op := r.User.(*Op)
+	if r.Op != host.OpNop && op.more(res) {
+		op.aim()
+		op.port.Submit1(false, r)
+		return
+	}
+	op.finish(c, op.Err)
+}
+
+// more takes one result in, and reports whether the operation has to go on.
+func (op *Op) more(res int32) bool {
+	if res < 0 {
+		errno := syscall.Errno(-res)
+		switch errno {
+		case syscall.EINTR:
+			return true
+		case errNotSupported:
+			if op.File.plainCache(op.req.Flags) {
+				op.req.Flags = 0
+				return true
+			}
+		case syscall.EAGAIN:
+			// Refused without blocking, or the kernel was short of something: let
+			// a worker of the kernel do it, which waits.
+			if op.tries++; op.tries <= maxTries {
+				op.req.Async = true
+				return true
+			}
+		case syscall.ECANCELED:
+			if op.Ctx != nil && op.Ctx.Err() != nil {
+				op.Err = op.Ctx.Err()
+				return false
+			}
+		}
+		op.Err = op.File.opError(op.Kind.String(), op.Off, int64(op.want), int64(op.N), errno)
+		return false
+	}
+	if op.Kind > Write {
+		return false
+	}
+	op.N += int(res)
+	switch {
+	case op.N >= op.want:
+		return false
+	case op.Kind == Write && res == 0:
+		op.Err = op.File.opError("write", op.Off, int64(op.want), int64(op.N), io.ErrShortWrite)
+		return false
+	case res == 0:
+		op.Err = io.EOF
+		return false
+	case op.Kind == Read && op.File.direct && op.N%op.File.align.Offset != 0:
+		op.Err = io.EOF // a direct read is short of a block only at the end of the file
+		return false
+	case op.Ctx != nil && op.Ctx.Err() != nil:
+		op.Err = op.Ctx.Err()
+		return false
+	}
+	return true
+}
+
+// maxTries bounds how often an operation that the kernel refuses with EAGAIN is
+// tried: by a worker of the kernel, which waits for what is short, one try should
+// do.
+const maxTries = 100
+
+// finish ends op in context c: the inode is released here, the handler runs
+// where it may.
+func (op *Op) finish(c machine.Context, err error) {
+	if op.cancel != nil {
+		op.cancel.over()
+		op.cancel = nil
+	}
+	if op.Stamp {
+		op.Completed = time.Now()
+	}
+	dio.Complete(c, op.File.e.batches, op.inode, &op.bio, err)
+}
+
+// endOp is the EndIO of every operation: it calls the handler.
+func endOp(mc machine.Context, b *bio.Bio) {
+	op := b.Private.(*Op)
+	hc := mc.(*host.Context)
+	c := hc.Private.(*Context)
+	if f := op.File; f.finish != nil && op.Kind <= Write {
+		if mc.Atomic() && bio.CompleteLater(mc, f.e.batches, b) {
+			return
+		}
+		f.finish(op.Kind, op.Off, op.N)
+	}
+	op.Err = b.Err
+	op.call(c, hc)
+}
+
+// call runs the handler and survives it. Nothing may touch op after it.
+func (op *Op) call(c *Context, hc *host.Context) {
+	e, done := op.File.e, op.Done
+	before := c.op
+	c.op = op
+	atomic := hc.Atomic()
+	if atomic {
+		hc.EnterInline(reflect.ValueOf(done).Pointer(), &op.File.host)
+	}
+	defer func() {
+		moved := c.moved
+		c.op, c.moved = before, false
+		if atomic {
+			hc.ExitInline()
+		}
+		if !moved {
+			c.handled.Add(1)
+			if e.closing.Load() {
+				e.idle.Wake(hc)
+			}
+		}
+		if v := recover(); v != nil {
+			c.panics.Add(1)
+			e.panicked(HandlerPanic{Handler: handlerName(reflect.ValueOf(done).Pointer()), Value: v, Stack: debug.Stack()})
+		}
+	}()
+	if q := c.q; q != nil {
+		// Before the handler, which may drain the queue.
+		q.inFlight--
+		q.reaped++
+	}
+	done(c, op)
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package endio
+
+import (
+	"log/slog"
+	"time"
+)
+
+// A Backend is how an engine does its I/O.
+type Backend string
+
+// Backends.
+const (
+	// Auto is io_uring where it can be had, else threads.
+	Auto Backend = ""
+	// IOUring is Linux's io_uring. Open fails where it can't be had.
+	IOUring Backend = "io_uring"
+	// Threads is a pool of threads that call pread and pwrite.
+	Threads Backend = "threads"
+)
+
+// Options tune an [Engine]. The zero value is what most want.
+type Options struct {
+	// Shards is the number of shards; 0 means GOMAXPROCS.
+	Shards int
+
+	// Backend asks for one backend; [Auto] takes the best that there is.
+	Backend Backend
+
+	// Depth is how many operations a shard has in the kernel at a time, a power of
+	// two; 0 means 256. More can be submitted: they wait their turn.
+	Depth int
+
+	// TaskPass is how many Task handlers a worker runs before it lets other work of
+	// its shard run; 0 means 64.
+	TaskPass int
+
+	// TaskDelay is for how long completions may gather before a worker runs their
+	// Task handlers: longer batches, fewer switches, later handlers. 0: at once.
+	TaskDelay time.Duration
+
+	// StallAfter is after what time a Task handler counts as blocked, so that
+	// another worker runs those behind it; 0 means 1 ms.
+	StallAfter time.Duration
+
+	// SlowInline is after what time an Inline handler is reported, while it still
+	// runs, to OnSlowHandler; 0 means 50 ms.
+	SlowInline time.Duration
+
+	// OnSlowHandler is told of a slow Inline handler, on a goroutine of the engine;
+	// nil means a warning to Logger.
+	OnSlowHandler func(SlowHandler)
+
+	// OnPanic is told of a handler that panicked, in the goroutine and the context
+	// of that handler; nil means an error to Logger, with the stack.
+	OnPanic func(HandlerPanic)
+
+	// Logger gets warnings; nil means slog.Default().
+	Logger *slog.Logger
+}
+
+// A SlowHandler is an Inline handler that runs for too long: everything that the
+// shard completes waits for it.
+type SlowHandler struct {
+	Handler string        // the handler's function
+	For     time.Duration // so far
+	Path    string        // the file of its operation
+}
+
+// A HandlerPanic is a panic of a handler, which the engine has recovered.
+type HandlerPanic struct {
+	Handler string // the handler's function
+	Value   any    // what it panicked with
+	Stack   []byte
+}
+
+// A FileOption changes how [Engine.OpenFile] opens a file.
+type FileOption int
+
+// File options.
+const (
+	// Direct bypasses the page cache (O_DIRECT). Offsets, lengths and buffers must
+	// be aligned; [File.Align] says how, and [Engine.AlignedBuffer] helps.
+	Direct FileOption = 1 << iota
+
+	// Uncached goes through the page cache and leaves nothing there (RWF_DONTCACHE,
+	// or the like done by hand where the kernel or file system lacks it).
+	Uncached
+)
+
+// A FallocMode says what [File.Fallocate] does to a range.
+type FallocMode uint32
+
+// Modes of Fallocate, by the names and values of fallocate(2).
+const (
+	FallocAllocate      FallocMode = 0    // allocate; the file grows to hold the range
+	FallocKeepSize      FallocMode = 0x01 // allocate, even beyond the size, which stays
+	FallocPunchHole     FallocMode = 0x02 // free the range, which then reads as zeros; with FallocKeepSize
+	FallocCollapseRange FallocMode = 0x08 // take the range out; what follows moves down
+	FallocZeroRange     FallocMode = 0x10 // make the range zeros, allocated
+	FallocInsertRange   FallocMode = 0x20 // insert a hole; what follows moves up
+	FallocUnshare       FallocMode = 0x40 // make shared extents the file's own
+)

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package endio
+
+import (
+	"fmt"
+
+	"endio/batch"
+	"endio/machine"
+	"endio/machine/host"
+)
+
+// A Queue is the Caller context of one goroutine, its owner: what the owner
+// submits through it, the owner completes, when it next enters the queue. Only
+// one goroutine may use a Queue at a time. Other goroutines never wait for the
+// owner: the I/O of a queue whose owner is busy elsewhere ends without it, and
+// only the handlers wait.
+type Queue struct {
+	e     *Engine
+	port  *host.Port
+	c     *Context
+	owner *batch.Owner
+
+	closed   bool
+	depth    int // of Reap, inside of handlers
+	inFlight int // submitted, handlers not run
+
+	reaped int64 // handlers run
+}
+
+// QueueOptions tune [Engine.NewQueue]. The zero value is what most want.
+type QueueOptions struct {
+	// Depth is how many operations the kernel has at a time, a power of two; 0 means
+	// that of the engine. More can be submitted: they wait their turn.
+	Depth int
+}
+
+// NewQueue returns a queue for the calling goroutine, or for another one to which
+// it is handed. Close it when done.
+func (e *Engine) NewQueue(o QueueOptions) (*Queue, error) {
+	if o.Depth == 0 {
+		o.Depth = e.opts.Depth
+	}
+	if o.Depth == 0 {
+		o.Depth = host.DefaultEntries
+	}
+	if o.Depth < 2 || o.Depth > 1<<14 || o.Depth&(o.Depth-1) != 0 {
+		return nil, fmt.Errorf("new queue: depth %d: %w: want a power of two from 2 to %d", o.Depth, ErrInvalid, 1<<14)
+	}
+	cpu := e.m.NextCPU()
+	p, err := e.m.OpenPort(cpu, o.Depth)
+	if err != nil {
+		return nil, fmt.Errorf("new queue: %w", err)
+	}
+	q := &Queue{e: e, port: p, owner: batch.NewOwner(e.m)}
+	q.c = e.m.NewContext(cpu, q, p).Private.(*Context)
+	q.c.q = q
+	e.mu.Lock()
+	closed := e.closed
+	if !closed {
+		e.queues[q] = struct{}{}
+	}
+	e.mu.Unlock()
+	if closed {
+		_ = e.m.ClosePort(p)
+		return nil, fmt.Errorf("new queue: engine: %w", ErrClosed)
+	}
+	return q, nil
+}
+
+// Submit starts operations; their handlers run in the Caller context. On an
+// error none of them was started. Called by a handler, it gives the operations
+// to the kernel together with those of the handlers that follow.
+func (q *Queue) Submit(ops ...*Op) error {
+	if q.closed {
+		return fmt.Errorf("submit: queue: %w", ErrClosed)
+	}
+	for i, op := range ops {
+		op.In = Caller
+		if err := op.prepare(q.e, q.port, q.owner); err != nil {
+			for _, op := range ops[:i] {
+				op.bio.Abandon()
+			}
+			return err
+		}
+	}
+	q.inFlight += len(ops)
+	for _, op := range ops {
+		op.issue(q.c.h)
+	}
+	if q.depth == 0 {
+		q.port.Flush()
+	}
+	return nil
+}
+
+// InFlight returns how many operations were submitted whose handlers have not run.
+func (q *Queue) InFlight() int { return q.inFlight }
+
+// Reap runs the handlers of what has completed. It waits until at least n have
+// run, those that Reap calls within handlers run included, or nothing is in
+// flight, and returns how many have. n of 0 does not wait.
+func (q *Queue) Reap(n int) (int, error) {
+	if q.closed {
+		return 0, fmt.Errorf("reap: queue: %w", ErrClosed)
+	}
+	if q.e.m.InInline() {
+		return 0, fmt.Errorf("reap: %w", ErrWouldBlock)
+	}
+	start := q.reaped
+	q.depth++
+	for {
+		q.port.Reap()
+		for q.RunOne(q.c.h) {
+		}
+		done := int(q.reaped - start)
+		if done >= n || q.inFlight == 0 {
+			break
+		}
+		if !q.port.Lead(q.c.h) {
+			q.owner.Wait(q.c.h, reapTarget{q, start + 1})
+		}
+	}
+	q.depth--
+	q.port.Flush()
+	return int(q.reaped - start), nil
+}
+
+// reapTarget is ready when so many handlers have run.
+type reapTarget struct {
+	q  *Queue
+	at int64
+}
+
+func (t reapTarget) Ready(machine.Context) bool { return t.q.reaped >= t.at || t.q.inFlight == 0 }
+
+// Drain runs handlers until nothing is in flight.
+func (q *Queue) Drain() error {
+	for q.inFlight > 0 {
+		if _, err := q.Reap(q.inFlight); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Flush gives what handlers have submitted to the kernel.
+func (q *Queue) Flush() { q.port.Flush() }
+
+// RunOne and Ready make a Queue what the waits of its owner help with.
+// They are not for users.
+func (q *Queue) RunOne(c machine.Context) bool { return q.owner.RunOne(c) }
+
+// Ready reports whether RunOne has something to run.
+func (q *Queue) Ready(c machine.Context) bool { return q.owner.Ready(c) }
+
+// Close drains the queue and closes it.
+func (q *Queue) Close() error {
+	if q.closed {
+		return fmt.Errorf("close queue: %w", ErrClosed)
+	}
+	if err := q.Drain(); err != nil {
+		return err
+	}
+	q.closed = true
+	q.e.mu.Lock()
+	delete(q.e.queues, q)
+	q.e.mu.Unlock()
+	q.e.retire(q.c)
+	return q.e.m.ClosePort(q.port)
+}
