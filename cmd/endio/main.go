@@ -27,6 +27,7 @@ const (
 // cli lists the verbs; each verb's struct and its Run method are in the file
 // named after it.
 type cli struct {
+	Run     runCmd     `cmd:"" help:"Run a fio job file and measure it."`
 	Lockdep lockdepCmd `cmd:"" help:"Check the lock validator against tables of cases."`
 	Version versionCmd `cmd:"" help:"Print the version, the Go version and the platform."`
 }

@@ -38,7 +38,8 @@ type Clone struct {
 	free    []*Request
 	batch   []*Request
 	clock   func() int64
-	began   int64 // when the issuing of this loop started
+	started time.Time // when clock was 0
+	began   int64     // when the issuing of this loop started
 
 	// State of the loop that is running.
 	inFlight  int
@@ -159,7 +160,7 @@ func (c *Clone) open(engine Engine) error {
 	}
 	queue, err := engine.NewQueue(QueueOptions{
 		Depth: c.Job.Depth, Blocking: c.Job.Engine == fiojob.Blocking, Completion: c.Job.Completion,
-		BufferBytes: int(c.maxBlock()), Clock: c.clock,
+		BufferBytes: int(c.maxBlock()), Clock: c.clock, Started: c.started,
 	})
 	if err != nil {
 		return err

@@ -4,7 +4,9 @@ package jobrun
 
 import (
 	"os"
+	"time"
 
+	"endio"
 	"endio/fiojob"
 	"endio/internal/verify"
 )
@@ -53,8 +55,9 @@ type QueueOptions struct {
 	// BufferBytes is the size of the buffer of each request; 0 for none.
 	BufferBytes int
 
-	// Clock returns the time in nanoseconds since the start of the run.
-	Clock func() int64
+	// Clock returns the time in nanoseconds since Started, the start of the run.
+	Clock   func() int64
+	Started time.Time
 }
 
 // A Queue submits requests and returns them when they are complete.
@@ -95,6 +98,7 @@ type Request struct {
 	Off    int64
 	target *target
 	trace  trace
+	op     *endio.Op // of a queue of the real engine
 
 	// Set by the queue. Times are from its clock.
 	N         int

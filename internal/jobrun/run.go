@@ -65,7 +65,7 @@ func Run(ctx context.Context, plan *Plan, engine Engine, options Options) (*Resu
 	for i := range plan.Waves {
 		wave := &plan.Waves[i]
 		for _, c := range wave.Clones {
-			c.clock, c.messages = clock, notes
+			c.clock, c.started, c.messages = clock, started, notes
 			c.stopAll = func() { cancel(errExitAll) }
 			c.stats = newCloneStats()
 		}

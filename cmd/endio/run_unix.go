@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"syscall"
+)
+
+// stopSignals end a run.
+var stopSignals = []os.Signal{os.Interrupt, syscall.SIGTERM}
