@@ -158,7 +158,8 @@ func (d drained) Ready(c machine.Context) bool { return d.n.state.Load(c) == exc
 // It fails with [ErrAtomic] where the caller may not block. A task that has the
 // inode for itself must not exclude again.
 func (n *Inode) Exclude(c machine.Context) error {
-	if c.Atomic() {
+	// Not Atomic, which on a machine that can't tell would refuse every task.
+	if !c.InTask() {
 		return ErrAtomic
 	}
 	n.wait(c, n.enqueue(c))

@@ -57,6 +57,12 @@ type Context interface {
 	// It mirrors bio_in_atomic of the kernel's include/linux/bio.h, Linux 7.3.
 	Atomic() bool
 
+	// InTask reports whether the caller is a task and not an interrupt or a reaper. A
+	// task that holds nothing may block. Atomic is the cautious question: a machine
+	// that can't tell (a kernel with PREEMPT_COUNT=n) answers it with true for
+	// tasks, too. It mirrors in_task of include/linux/preempt.h.
+	InTask() bool
+
 	// Task returns the handle under which the validator knows the caller, or
 	// nil where nothing is validated.
 	Task() *lockdep.Task

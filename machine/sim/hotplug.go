@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"errors"
+	"fmt"
+
+	"endio/explore"
+)
+
+// ErrHotplug is the error of a hotplug operation that was refused and rolled back.
+var ErrHotplug = errors.New("cpu hotplug: a state failed, rolled back")
+
+// A Section says on which CPU the callbacks of a hotplug state run.
+type Section uint8
+
+// The sections, ascending.
+const (
+	Prepare  Section = iota // control task, the CPU is not running
+	Starting                // on the CPU, interrupts off, must not fail
+	OnlineAP                // on the CPU, in its cpuhp thread
+)
+
+// A HotplugState is one step of a CPU's way up or down: enum cpuhp_state.
+// Startup runs on the way up and Teardown on the way down; nil ones are skipped.
+type HotplugState struct {
+	Name     string
+	Section  Section
+	Startup  func(c *Context, cpu *CPU) error
+	Teardown func(c *Context, cpu *CPU) error
+
+	// Fails lets the explorer make the state fail, before its callback, on its way
+	// down or up: the kernel's fault injection, or what may fail by itself.
+	Fails bool
+
+	visible bool // has an effect of its own that others see
+}
+
+// The names of the built-in states at which dynamic ones are put in.
+//
+// Source: include/linux/cpuhotplug.h, Linux 7.3; kernel-semantics.md, B6.1.
+const (
+	StatePrepareDyn = "BP_PREPARE_DYN"
+	StateOnlineDyn  = "AP_ONLINE_DYN"
+)
+
+type hotplug struct {
+	states  []*HotplugState
+	lock    bool // cpus_write_lock
+	obj     explore.Object
+	at      []int  // by CPU: number of the state that it has reached
+	base    uint64 // what the control task knows besides
+	offered bool   // failing here is the same as failing a little earlier, which was tried
+}
+
+func (h *hotplug) ready(*Context) bool                  { return !h.lock }
+func (h *hotplug) describe(_ *Context, w *explore.Wait) { w.For = "cpu_hotplug_lock" }
+func (k *Kernel) hashHotplug(h *explore.Hash) {
+	v := uint64(0)
+	if k.hp.lock {
+		v = 1
+	}
+	for _, s := range k.hp.at {
+		v = v<<8 | uint64(s)
+	}
+	h.Add(v)
+}
+
+type hotplugPart struct{ k *Kernel }
+
+func (p hotplugPart) hash(h *explore.Hash) { p.k.hashHotplug(h) }
+
+// initHotplug makes the states, in their order.
+func (k *Kernel) initHotplug() {
+	ok := func(f func(c *Context, p *CPU)) func(*Context, *CPU) error {
+		return func(c *Context, p *CPU) error { f(c, p); return nil }
+	}
+	k.hp.states = []*HotplugState{
+		{Name: "OFFLINE"},
+		{Name: "BLOCK_SOFTIRQ_DEAD", Teardown: ok(blockSoftirqDead)},
+		{Name: "BIO_DEAD"},
+		{Name: "BLK_MQ_DEAD"},
+		{Name: "WORKQUEUE_PREP", Fails: true},
+		{Name: "RCUTREE_PREP", Fails: true},
+		{Name: "TIMERS_PREPARE", Teardown: ok(timersDead), visible: true},
+		{Name: StatePrepareDyn},
+		{Name: "BRINGUP_CPU", Startup: ok(bringUp), visible: true},
+		{Name: "SCHED_STARTING", Section: Starting},
+		{Name: "RCUTREE_DYING", Section: Starting},
+		{Name: "TICK_DYING", Section: Starting},
+		{Name: "TEARDOWN_CPU", Section: Prepare, Teardown: takeDown, Fails: true, visible: true},
+		{Name: "SCHED_WAIT_EMPTY", Section: OnlineAP, Teardown: ok(waitEmpty), visible: true},
+		{Name: "SMPBOOT_THREADS", Section: OnlineAP, Fails: true},
+		{Name: "IRQ_AFFINITY_ONLINE", Section: OnlineAP, Fails: true},
+		{Name: "BLK_MQ_ONLINE", Section: OnlineAP, Fails: true},
+		{Name: "WORKQUEUE_ONLINE", Section: OnlineAP, Startup: ok(workqueueOnline), Teardown: ok(workqueueOffline), Fails: true, visible: true},
+		{Name: "RCUTREE_ONLINE", Section: OnlineAP, Fails: true},
+		{Name: StateOnlineDyn, Section: OnlineAP},
+		{Name: "AP_ACTIVE", Section: OnlineAP, Startup: ok(activate), Teardown: ok(deactivate), Fails: true, visible: true},
+		{Name: "ONLINE", Section: OnlineAP},
+	}
+	k.hp.obj = k.x.NewObject("cpu_hotplug_lock", -1)
+	k.hp.at = make([]int, len(k.cpus))
+	k.add(hotplugPart{k})
+	k.placeCPUs()
+}
+
+// placeCPUs sets the state of each CPU to the top or the bottom.
+func (k *Kernel) placeCPUs() {
+	for i, p := range k.cpus {
+		k.hp.at[i] = 0
+		if p.online {
+			k.hp.at[i] = len(k.hp.states) - 1
+		}
+	}
+}
+
+// AddState puts a dynamic state after those that were put in at the same place, which
+// is StateOnlineDyn or StatePrepareDyn: it starts later and is torn down earlier. No
+// callback is called for the state that the CPUs have (cpuhp_setup_state_nocalls).
+// Call it in Init.
+func (k *Kernel) AddState(after string, s HotplugState) {
+	at := -1
+	for i, o := range k.hp.states {
+		if o.Name == after {
+			at = i
+			s.Section = o.Section
+		}
+	}
+	if at < 0 {
+		k.x.Fail(HotplugMisuse, "no dynamic hotplug state is called "+after, "")
+	}
+	for at+1 < len(k.hp.states) && k.hp.states[at+1].visible && k.hp.states[at+1].dynamic() {
+		at++
+	}
+	s.visible = true
+	k.hp.states = append(k.hp.states[:at+1], append([]*HotplugState{&s}, k.hp.states[at+1:]...)...)
+	k.placeCPUs()
+}
+
+func (s *HotplugState) dynamic() bool { return len(s.Name) > 4 && s.Name[:4] == "dyn:" }
+
+// CPUDown takes a CPU off line, down to the named state or, for "", all the way. A
+// state that fails turns it back: then it returns [ErrHotplug]. The task that calls
+// it must not run on that CPU alone.
+func (k *Kernel) CPUDown(c *Context, cpu int, target string) error {
+	return k.move(c, cpu, k.stateIndex(c, target, 0))
+}
+
+// CPUUp brings a CPU on line, up to the named state or, for "", all the way.
+func (k *Kernel) CPUUp(c *Context, cpu int, target string) error {
+	return k.move(c, cpu, k.stateIndex(c, target, len(k.hp.states)-1))
+}
+
+func (k *Kernel) stateIndex(c *Context, name string, def int) int {
+	if name == "" {
+		return def
+	}
+	for i, s := range k.hp.states {
+		if s.Name == name {
+			return i
+		}
+	}
+	c.t.Fail(HotplugMisuse, "no hotplug state is called "+name, "")
+	return 0
+}
+
+// StateOf returns the name of the state that a CPU has reached.
+func (k *Kernel) StateOf(cpu int) string { return k.hp.states[k.hp.at[cpu]].Name }
+
+// move brings a CPU to a state, and back if one on the way fails.
+//
+// Source: cpu_down, cpu_up, cpuhp_invoke_callback_range, kernel/cpu.c, Linux 7.3;
+// kernel-semantics.md, B6.4.
+func (k *Kernel) move(c *Context, cpu, target int) error {
+	c.MightSleep("cpu hotplug")
+	if target < k.hp.at[cpu] && k.onlyOnline(cpu) {
+		return fmt.Errorf("%w: it is the last CPU", ErrHotplug)
+	}
+	if c.any {
+		c.any = false // the control task runs on a CPU that stays
+		defer func() { c.any = true }()
+	}
+	if c.cpu.id == cpu {
+		c.rehome(cpu)
+	}
+	c.block("cpus_write_lock", &k.hp, Uninterruptible, acc{k.hp.obj, explore.AtomicUpdate})
+	k.hp.lock = true
+	c.hold(k.hp.obj, "cpu_hotplug_lock")
+	from := k.hp.at[cpu]
+	k.hp.base = c.hist
+	err := k.walk(c, k.cpus[cpu], target, true)
+	if err != nil {
+		_ = k.walk(c, k.cpus[cpu], from, false)
+	}
+	k.hp.lock = false
+	c.unhold(k.hp.obj, "cpu_hotplug_lock")
+	c.foldBool(err != nil)
+	return err
+}
+
+// rehome moves the control task off the CPU that it takes down.
+func (c *Context) rehome(not int) {
+	c.unpin()
+	for _, p := range c.k.cpus {
+		if p.id != not && p.active {
+			c.cpu = p
+			return
+		}
+	}
+}
+
+func (k *Kernel) onlyOnline(cpu int) bool {
+	for i, p := range k.cpus {
+		if i != cpu && p.online {
+			return false
+		}
+	}
+	return true
+}
+
+// walk calls the callbacks between the state of p and target, one after the
+// other. mayFail is false on the way back.
+func (k *Kernel) walk(c *Context, p *CPU, target int, mayFail bool) error {
+	// Where the control task is follows from the state of p and from these.
+	base := mix(k.hp.base, uint64(target)<<1)
+	if mayFail {
+		base++
+	}
+	k.hp.offered = false
+	for k.hp.at[p.id] < target {
+		c.hist = base
+		if err := k.invoke(c, p, k.hp.states[k.hp.at[p.id]+1], true, mayFail); err != nil {
+			return err
+		}
+		k.hp.at[p.id]++
+	}
+	for k.hp.at[p.id] > target {
+		c.hist = base
+		// A state that fails on the way down was not left: its startup is
+		// not called on the way back.
+		if err := k.invoke(c, p, k.hp.states[k.hp.at[p.id]], false, mayFail); err != nil {
+			return err
+		}
+		k.hp.at[p.id]--
+	}
+	return nil
+}
+
+func (k *Kernel) invoke(c *Context, p *CPU, s *HotplugState, up, mayFail bool) error {
+	fn := s.Teardown
+	if up {
+		fn = s.Startup
+	}
+	if mayFail && s.Fails && (fn != nil || up || p.online) && k.failHere(c) {
+		return fmt.Errorf("%w (%s)", ErrHotplug, s.Name)
+	}
+	if fn == nil {
+		return nil
+	}
+	k.hp.offered = false
+	run := c
+	if s.Section == OnlineAP {
+		run = k.cpuhp(c, p)
+	}
+	err := fn(run, p)
+	if run != c {
+		run.checkBalance("hotplug callback "+s.Name, 0)
+		run.unpin()
+		run.dead = true
+		k.cur = c
+	}
+	return err
+}
+
+// failHere lets the explorer decide whether a state fails. Of states next to each
+// other between which nobody can tell where the CPU is, one stands for all.
+func (k *Kernel) failHere(c *Context) bool {
+	if k.hp.offered {
+		return false
+	}
+	k.hp.offered = true
+	return c.t.Choose(2) == 1
+}
+
+// cpuhp returns a context of the thread cpuhp/p, in which the control task c has
+// callbacks run while it waits.
+func (k *Kernel) cpuhp(c *Context, p *CPU) *Context {
+	c.unpin()
+	n := k.newContext(InTask, p, fmt.Sprintf("cpuhp/%d", p.id))
+	n.carrier, n.t = c, c.t
+	n.held = append(n.held, c.held...)
+	return n
+}
+
+func bringUp(c *Context, p *CPU) {
+	c.step("bring up", nil, acc{p.obj, explore.Modify}, acc{p.wq, explore.AtomicUpdate})
+	p.online = true
+}
+
+// takeDown stops the machine for a moment and takes p off line: from then on
+// nothing runs there.
+func takeDown(c *Context, p *CPU) error {
+	c.step("take cpu down", (*cpuQuiet)(p), acc{p.obj, explore.Modify}, acc{p.wq, explore.AtomicUpdate})
+	p.online = false
+	return nil
+}
+
+type cpuQuiet CPU
+
+func (p *cpuQuiet) ready(*Context) bool { return p.depth == 0 && p.pinned == nil }
+func (p *cpuQuiet) describe(_ *Context, w *explore.Wait) {
+	w.For = "the stop of cpu"
+	if p.pinned != nil && p.pinned.t != nil {
+		w.Owners = append(w.Owners, p.pinned.t)
+	}
+}
+
+func deactivate(c *Context, p *CPU) {
+	c.step("cpu not active", nil, acc{p.obj, explore.Modify})
+	p.active = false
+}
+
+func activate(c *Context, p *CPU) {
+	c.step("cpu active", nil, acc{p.obj, explore.Modify})
+	p.active = true
+}
+
+// waitEmpty waits until tasks that can't migrate have left p.
+func waitEmpty(c *Context, p *CPU) {
+	for _, o := range c.k.ctxs {
+		if o != c && o.kind == InTask && !o.dead && o.cpu == p && o.any && (o.migrate > 0) {
+			c.block("wait until the cpu is empty", (*cpuEmpty)(p), Uninterruptible, acc{p.obj, explore.Modify})
+			return
+		}
+	}
+}
+
+type cpuEmpty CPU
+
+func (p *cpuEmpty) ready(c *Context) bool {
+	for _, o := range p.k.ctxs {
+		if o != c && o.kind == InTask && !o.dead && o.cpu == (*CPU)(p) && o.any && o.migrate > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *cpuEmpty) describe(_ *Context, w *explore.Wait) { w.For = "tasks that can't migrate" }
+
+func workqueueOffline(c *Context, p *CPU) {
+	c.step("workqueue offline", nil, acc{p.wq, explore.AtomicUpdate}, acc{p.obj, explore.Modify})
+	p.pool.associated = false
+	for _, w := range p.pool.workers {
+		w.uncount()
+		w.c.any = true
+	}
+	p.pool.nrRunning = 0
+}
+
+func workqueueOnline(c *Context, p *CPU) {
+	c.step("workqueue online", nil, acc{p.wq, explore.AtomicUpdate}, acc{p.obj, explore.Modify})
+	p.pool.associated = true
+	for _, w := range p.pool.workers {
+		w.c.any = false
+		w.c.cpu = p
+	}
+}
+
+func timersDead(c *Context, p *CPU) {
+	to := &c.k.firstOnline().base
+	if len(p.base.armed) == 0 {
+		return
+	}
+	var a []acc
+	for _, q := range c.k.cpus {
+		a = append(a, acc{q.wq, explore.AtomicUpdate})
+	}
+	c.step("migrate timers", nil, a...)
+	p.base.migrate(to)
+}
+
+// blockSoftirqDead runs what softirqs the dead CPU left, on the control CPU.
+func blockSoftirqDead(c *Context, p *CPU) {
+	for len(p.pending) > 0 {
+		s := p.pending[0]
+		p.pending = append(p.pending[:0:0], p.pending[1:]...)
+		c.LocalBHDisable()
+		s.fn(c)
+		c.LocalBHEnable()
+	}
+}

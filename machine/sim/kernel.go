@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"fmt"
+
+	"endio/explore"
+	"endio/lockdep"
+)
+
+// A Preemption is a preemption model of the kernel.
+type Preemption uint8
+
+// The preemption models. Source: kernel/Kconfig.preempt, Linux 7.3.
+const (
+	None      Preemption = iota // kernel code runs until it sleeps
+	Voluntary                   // and at cond_resched
+	Full                        // preempted wherever preemption is on
+	Lazy                        // the same here: what differs is when, which is a choice of the explorer
+	RT                          // and spinlock_t sleeps, softirqs and most interrupts run in tasks
+)
+
+var preemptionNames = [...]string{"none", "voluntary", "full", "lazy", "rt"}
+
+// String returns the name, for example "lazy".
+func (p Preemption) String() string {
+	if int(p) < len(preemptionNames) {
+		return preemptionNames[p]
+	}
+	return fmt.Sprintf("Preemption(%d)", p)
+}
+
+// The kinds of failures that the kernel in miniature reports, beside those of
+// package explore.
+const (
+	AtomicSleep   explore.FailKind = "sleep in atomic context"
+	Lockdep       explore.FailKind = "lockdep"
+	NilHandler    explore.FailKind = "nil handler"
+	Corruption    explore.FailKind = "corruption"
+	SoftLockup    explore.FailKind = "soft lockup"
+	Imbalance     explore.FailKind = "imbalance"
+	EndlessDefer  explore.FailKind = "endless offload"
+	OutOfOrder    explore.FailKind = "out of order"
+	RunTwice      explore.FailKind = "handler run twice"
+	NeverRun      explore.FailKind = "handler never run"
+	WrongContext  explore.FailKind = "wrong context"
+	HotplugMisuse explore.FailKind = "hotplug misuse"
+)
+
+// MaxCPUs is the most CPUs of a Kernel. What is interesting happens between
+// two; three show what happens to bystanders.
+const MaxCPUs = 4
+
+// A Config says which kernel is simulated. The zero Config is two CPUs without
+// preemption, PREEMPT_COUNT=n.
+type Config struct {
+	// CPUs is the number of possible CPUs; 0 means 2, [MaxCPUs] at most.
+	CPUs int
+
+	// Offline are CPUs that are down at the start.
+	Offline []int
+
+	// Preemption is the preemption model.
+	Preemption Preemption
+
+	// Count is CONFIG_PREEMPT_COUNT. Full, Lazy and RT imply it.
+	Count bool
+
+	// Workers is the number of workers of each CPU's pool; 0 means 2. A pool
+	// in which all are blocked waits, as one does whose manager gets no memory.
+	Workers int
+
+	// NoMemory lets the explorer decide, for each pool, that its workers can't
+	// run for want of memory to create one: only rescuers run then.
+	NoMemory bool
+
+	// Concurrent lets contexts of one CPU run at the same time, excluded only by
+	// locks and by [machine.Local]: what machine/host is, where several threads
+	// stand for one CPU. Every behaviour without it is one with it.
+	Concurrent bool
+
+	// HogSteps is the number of steps after which code that has had no scheduling
+	// point on its CPU counts as hogging it: a soft lockup. 0 means no limit. It
+	// applies to the models without preemption, and to atomic contexts everywhere.
+	HogSteps int
+
+	// Housekeeping puts pinned timers of delayed work on the first online CPU
+	// instead of the CPU that is asked for (nohz_full, isolcpus).
+	Housekeeping bool
+
+	// Timers starts the timers of each CPU; delayed work of this package does so
+	// by itself.
+	Timers bool
+
+	// NoLockdep switches the validator off.
+	NoLockdep bool
+}
+
+// String names the configuration, for example "rt" or "none, PREEMPT_COUNT=y".
+func (c Config) String() string {
+	s := c.Preemption.String()
+	if c.Preemption <= Voluntary {
+		s += ", PREEMPT_COUNT=n"
+		if c.Count {
+			s = c.Preemption.String() + ", PREEMPT_COUNT=y"
+		}
+	}
+	if c.Concurrent {
+		s += ", concurrent"
+	}
+	return s
+}
+
+// Configs returns every preemption configuration: the five models, and for the
+// two that have the choice, PREEMPT_COUNT both ways.
+func Configs() []Config {
+	return []Config{
+		{Preemption: None}, {Preemption: None, Count: true},
+		{Preemption: Voluntary}, {Preemption: Voluntary, Count: true},
+		{Preemption: Full}, {Preemption: Lazy}, {Preemption: RT},
+	}
+}
+
+// A Kernel is one simulated kernel, good for one execution. Make it in the Init
+// of an [explore.Program].
+type Kernel struct {
+	x    *explore.Exec
+	cfg  Config
+	cpus []*CPU
+	memo *memo
+
+	parts []part // all that has state, in the order of making
+	ctxs  []*Context
+	extra []func(*explore.Hash)
+	roots roots
+	cur   *Context // the context that runs, for reports of lockdep
+
+	hp                   hotplug
+	wqs                  []*Workqueue
+	systemWq             *Workqueue
+	tokens               int
+	atEnd                []func(*Kernel)
+	workCount            int
+	ticking, timersMoved bool
+}
+
+// A part has state that decides the future.
+type part interface{ hash(h *explore.Hash) }
+
+// A memo is what is used again in the next execution.
+type memo struct {
+	val     *lockdep.Validator
+	classes map[string]*lockdep.Class
+	log     foldLog
+	kernel  *Kernel
+}
+
+// New makes a kernel whose CPUs are online except those in cfg.Offline. Call it
+// in [explore.Program] Init.
+func New(x *explore.Exec, cfg Config) *Kernel {
+	if cfg.CPUs == 0 {
+		cfg.CPUs = 2
+	}
+	if cfg.CPUs < 1 || cfg.CPUs > MaxCPUs {
+		x.Fail(explore.BadProgram, fmt.Sprintf("%d CPUs asked for: a kernel has 1 to %d", cfg.CPUs, MaxCPUs), "")
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = 2
+	}
+	cfg.Count = cfg.Count || cfg.Preemption >= Full
+	k := &Kernel{x: x, cfg: cfg}
+	k.memo, _ = (*x.Memo()).(*memo)
+	if k.memo == nil {
+		k.memo = &memo{classes: map[string]*lockdep.Class{}}
+		*x.Memo() = k.memo
+	}
+	k.memo.log.begin()
+	if !cfg.NoLockdep {
+		k.newValidator()
+	}
+	for i := range cfg.CPUs {
+		k.newCPU(i)
+	}
+	for _, i := range cfg.Offline {
+		k.cpus[i].bootOffline()
+	}
+	k.initHotplug()
+	k.systemWq = k.AllocWorkqueue("events", 0)
+	if cfg.Timers {
+		k.startTicks()
+	}
+	x.OnState(k.hashState)
+	x.OnQuiescent(func(*explore.Exec) { k.quiesce() })
+	return k
+}
+
+// Config returns the configuration, with the defaults filled in.
+func (k *Kernel) Config() Config { return k.cfg }
+
+// CPU returns CPU i.
+func (k *Kernel) CPU(i int) *CPU { return k.cpus[i] }
+
+// Exec returns the execution that k belongs to.
+func (k *Kernel) Exec() *explore.Exec { return k.x }
+
+// newValidator starts lockdep afresh: what it learned in another execution would
+// make a replay depend on what was run before.
+func (k *Kernel) newValidator() {
+	m := k.memo
+	if m.val == nil {
+		m.val = lockdep.New(lockdep.Config{Interrupts: true, RawNesting: true, Serial: true,
+			MaxChains: 1 << 10, MaxDepth: 24, SiteName: func(uintptr) string { return "?" },
+			Ident: "simulated kernel", OnReport: func(r *lockdep.Report) { m.report(r) }})
+	}
+	m.val.Reset()
+	m.kernel = k
+}
+
+// report turns a report of the validator into a failure of whoever runs.
+func (m *memo) report(r *lockdep.Report) {
+	k := m.kernel
+	text := r.Title
+	for i, c := range r.Classes {
+		sep := ", "
+		if i == 0 {
+			sep = ": "
+		}
+		text += sep + c
+	}
+	if k.cur == nil {
+		k.x.Fail(Lockdep, text, r.Text)
+	}
+	k.cur.t.Fail(Lockdep, text, r.Text)
+}
+
+// class returns the lock class of that name, the same in all executions.
+func (k *Kernel) class(name string, wait lockdep.WaitType, typ lockdep.LockType) *lockdep.Class {
+	c := k.memo.classes[name]
+	if c == nil {
+		c = &lockdep.Class{Name: name, Outer: wait, Inner: wait, Type: typ}
+		k.memo.classes[name] = c
+	}
+	return c
+}
+
+// AtEnd sets a function that is called when nothing can go on any more, before
+// the explorer looks for tasks that wait in vain. It may call [Kernel.Fail].
+func (k *Kernel) AtEnd(f func(*Kernel)) { k.atEnd = append(k.atEnd, f) }
+
+// Fail ends the execution with a failure found in a function of [Kernel.AtEnd].
+func (k *Kernel) Fail(kind explore.FailKind, text string) { k.x.Fail(kind, text, "") }
+
+func (k *Kernel) quiesce() {
+	for _, f := range k.atEnd {
+		f(k)
+	}
+}
+
+// OnState adds state of the program's own that decides its future, for
+// [explore.Cached]: everything shared that is not in a [Cell], a lock or another
+// object of this package. What contexts know locally is accounted for: it
+// follows from what the kernel told them since they started.
+func (k *Kernel) OnState(f func(*explore.Hash)) { k.extra = append(k.extra, f) }
+
+func (k *Kernel) add(p part) { k.parts = append(k.parts, p) }
+
+func (k *Kernel) hashState(h *explore.Hash) {
+	for _, p := range k.parts {
+		p.hash(h)
+	}
+	for _, c := range k.ctxs {
+		c.hash(h)
+	}
+	k.roots.hash(k, h)
+	for _, f := range k.extra {
+		f(h)
+	}
+}
+
+// ids of contexts in hashes: 0 is nobody.
+func (c *Context) num() uint64 {
+	if c == nil {
+		return 0
+	}
+	return uint64(c.id) + 1
+}
+
+func mix(h, v uint64) uint64 {
+	h = (h ^ v) * 0xff51afd7ed558ccd
+	h ^= h >> 32
+	h *= 0xc4ceb9fe1a85ec53
+	return h ^ h>>29
+}

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"fmt"
+
+	"endio/explore"
+)
+
+// A place is where a pending work item is.
+type place uint8
+
+const (
+	idle    place = iota // not pending
+	inTimer              // its timer is armed
+	onList               // on a pool's worklist
+	grabbed              // taken by a cancel, disable or mod in progress
+)
+
+// A Work is struct work_struct: a function to be run once by a worker. It has a CPU
+// that it is at home at, where its state is kept.
+//
+// Source: include/linux/workqueue.h and kernel/workqueue.c, Linux 7.3;
+// kernel-semantics.md, B4.
+type Work struct {
+	k    *Kernel
+	id   uint64
+	name string
+	home *CPU
+	fn   func(*Context)
+
+	pending bool
+	place   place
+	depth   int
+	pool    *pool      // on whose worklist it is
+	wq      *Workqueue // to which it was queued
+	runs    int        // instances of fn that run
+	last    *pool      // where it ran last
+
+	stall    func(*Context) // see machine.Machine.NewWork
+	stalled  bool           // stall was called for the running instance
+	stalling bool
+	retired  bool
+	delayed  bool
+	target   *CPU // queued there when the timer fires
+	base     *timerBase
+	expires  int
+}
+
+// NewWork initialises a work item, INIT_WORK. home is the CPU with whose state
+// the item's is kept; operations on it are ordered with those of that CPU's pool.
+func (k *Kernel) NewWork(c *Context, name string, home int, fn func(*Context)) *Work {
+	w := &Work{k: k, name: name, home: k.cpus[home], fn: fn}
+	w.id = k.newID(c)
+	if fn == nil {
+		k.x.Fail(NilHandler, "work "+name+" has no function", "")
+	}
+	k.add(w)
+	return w
+}
+
+// newID returns a number that depends only on who makes an object and as which
+// of its makings.
+func (k *Kernel) newID(c *Context) uint64 {
+	if c == nil {
+		k.workCount++
+		return uint64(k.workCount)
+	}
+	c.makes++
+	return mix(mix(c.hist, uint64(c.id)<<8|7), c.makes)&^(1<<63) | 1<<40
+}
+
+func (w *Work) hash(h *explore.Hash) {
+	v := uint64(w.place) | uint64(w.depth)<<3 | uint64(w.runs)<<20
+	for i, b := range []bool{w.pending, w.stalled, w.retired, w.stalling} {
+		if b {
+			v |= 1 << (32 + i)
+		}
+	}
+	if w.pool != nil {
+		v |= uint64(w.pool.cpu.id+1) << 40
+	}
+	if w.last != nil {
+		v |= uint64(w.last.cpu.id+1) << 44
+	}
+	if w.base != nil {
+		v |= uint64(w.base.cpu.id+1)<<48 | uint64(w.expires)<<52
+	}
+	h.Add(v)
+}
+
+// Pending, Depth and Running tell the state without a step, for checks.
+func (w *Work) Pending() bool { return w.pending }
+
+// Depth returns how many disables are not yet enabled again.
+func (w *Work) Depth() int { return w.depth }
+
+// Running reports whether the function runs.
+func (w *Work) Running() bool { return w.runs > 0 }
+
+// opStep is the step of an operation on w that may also touch the pool of CPU to.
+func (w *Work) opStep(c *Context, op string, to *CPU) {
+	label := op
+	if c.init {
+		return
+	}
+	if c.t.Tracing() {
+		label = op + " " + w.name
+	}
+	if to == nil || to == w.home {
+		if c.coveredBy(w.home.wq) {
+			return
+		}
+		c.step(label, nil, acc{w.home.wq, explore.AtomicUpdate})
+		return
+	}
+	c.step(label, nil, acc{w.home.wq, explore.AtomicUpdate}, acc{to.wq, explore.AtomicUpdate})
+}
+
+// QueueWorkOn makes w pending on CPU cpu, queue_work_on. It reports false if w was
+// pending, and also if it is disabled.
+func (q *Workqueue) QueueWorkOn(c *Context, cpu int, w *Work) bool {
+	to := q.k.cpus[cpu]
+	w.opStep(c, "queue_work_on", to)
+	return c.foldBool(w.setPending() && w.insert(q, to))
+}
+
+// QueueWork is QueueWorkOn for the CPU that runs c.
+func (q *Workqueue) QueueWork(c *Context, w *Work) bool { return q.QueueWorkOn(c, c.cpu.id, w) }
+
+// setPending sets PENDING and reports whether it was clear and w is not disabled.
+//
+// Source: clear_pending_if_disabled, kernel/workqueue.c, Linux 7.3.
+func (w *Work) setPending() bool {
+	if w.pending || w.depth > 0 || w.retired {
+		return false
+	}
+	w.pending = true
+	return true
+}
+
+func (w *Work) insert(q *Workqueue, to *CPU) bool {
+	w.place, w.pool, w.wq = onList, to.pool, q
+	if w.runs > 0 && w.last != nil && !w.stalled {
+		w.pool = w.last // not concurrently with itself
+	}
+	w.pool.list = append(w.pool.list, w)
+	return true
+}
+
+// QueueDelayedWorkOn is queue_delayed_work_on: after delay ticks w is queued on
+// cpu; 0 is at once.
+func (q *Workqueue) QueueDelayedWorkOn(c *Context, cpu int, w *Work, delay int) bool {
+	if delay == 0 {
+		return q.QueueWorkOn(c, cpu, w)
+	}
+	base := q.k.timerBaseFor(c, cpu)
+	w.opStep(c, "queue_delayed_work_on", base.cpu)
+	return c.foldBool(w.setPending() && w.arm(q, cpu, base, delay))
+}
+
+func (w *Work) arm(q *Workqueue, cpu int, base *timerBase, delay int) bool {
+	w.place, w.wq, w.target = inTimer, q, w.k.cpus[cpu]
+	w.base = base
+	w.expires = base.expiry(delay)
+	base.armed = append(base.armed, w)
+	return true
+}
+
+// ModDelayedWorkOn is mod_delayed_work_on: whatever w was about to do, it will be
+// queued on cpu after delay ticks. It reports whether w was pending; if w
+// is disabled it is not queued, and the answer is false too.
+func (q *Workqueue) ModDelayedWorkOn(c *Context, cpu int, w *Work, delay int) bool {
+	was := w.grab(c, "mod_delayed_work_on", true)
+	base := q.k.timerBaseFor(c, cpu)
+	to := q.k.cpus[cpu]
+	if delay > 0 {
+		to = base.cpu
+	}
+	w.finishStep(c, "mod_delayed_work_on, queue", to)
+	w.place = idle
+	switch {
+	case w.depth > 0 || w.retired:
+		w.pending = false
+	case delay == 0:
+		w.insert(q, to)
+	default:
+		w.arm(q, cpu, base, delay)
+	}
+	return c.foldBool(was)
+}
+
+// grab takes w from wherever it is, with PENDING set, so that nobody else queues
+// it. It waits while another does the same. Without timers it can't take w from
+// an armed timer, and waits until that has fired.
+//
+// Source: try_to_grab_pending, kernel/workqueue.c, Linux 7.3.
+func (w *Work) grab(c *Context, op string, timers bool) (was bool) {
+	cond := condition((*grabbable)(w))
+	if !timers {
+		cond = (*grabbableIdle)(w)
+	}
+	if !cond.ready(c) || !w.homeOnly() || !c.coveredBy(w.home.wq) {
+		c.step(op+" "+w.name, cond, w.homes()...)
+	}
+	was = w.pending
+	switch w.place {
+	case inTimer:
+		w.base.remove(w)
+	case onList:
+		w.pool.remove(w)
+	}
+	w.pending, w.place, w.base = true, grabbed, nil
+	return was
+}
+
+// homes are the objects of an operation that may take w from anywhere.
+func (w *Work) homes() []acc {
+	a := make([]acc, 0, MaxCPUs)
+	if w.homeOnly() {
+		return append(a, acc{w.home.wq, explore.AtomicUpdate})
+	}
+	for _, p := range w.k.cpus {
+		a = append(a, acc{p.wq, explore.AtomicUpdate})
+	}
+	return a
+}
+
+// homeOnly reports whether w has only ever been given to its home CPU.
+func (w *Work) homeOnly() bool {
+	return !w.k.cfg.Housekeeping && (w.pool == nil || w.pool.cpu == w.home) && (w.last == nil || w.last.cpu == w.home) && !w.k.timersMoved
+}
+
+type grabbable Work
+
+func (w *grabbable) ready(*Context) bool { return w.place != grabbed }
+func (w *grabbable) describe(_ *Context, d *explore.Wait) {
+	d.For = "work " + w.name + ", which another operation has grabbed"
+}
+
+type grabbableIdle Work
+
+func (w *grabbableIdle) ready(*Context) bool { return w.place != grabbed && w.place != inTimer }
+func (w *grabbableIdle) describe(_ *Context, d *explore.Wait) {
+	d.For = "the timer of work " + w.name
+}
+
+func (w *Work) finishStep(c *Context, label string, to *CPU) {
+	if to == nil || to == w.home {
+		c.step(label, nil, acc{w.home.wq, explore.AtomicUpdate})
+		return
+	}
+	c.step(label, nil, acc{w.home.wq, explore.AtomicUpdate}, acc{to.wq, explore.AtomicUpdate})
+}
+
+// release ends a grab: w is not pending any more.
+func (w *Work) release(c *Context, label string, delta int) {
+	w.finishStep(c, label, nil)
+	w.pending, w.place = false, idle
+	w.depth += delta
+	if w.depth < 0 {
+		w.depth = 0
+		c.t.Fail(Imbalance, fmt.Sprintf("work %s: enable without disable", w.name), "")
+	}
+}
+
+// Cancel withdraws a pending run, cancel_work or cancel_delayed_work, and reports
+// whether there was one.
+func (w *Work) Cancel(c *Context) bool {
+	was := w.grab(c, "cancel_work", w.delayed)
+	w.release(c, "cancel_work, done", 0)
+	return c.foldBool(was)
+}
+
+// Disable withdraws a pending run and refuses further ones, disable_work.
+func (w *Work) Disable(c *Context) bool {
+	was := w.grab(c, "disable_work", true)
+	w.release(c, "disable_work, done", 1)
+	return c.foldBool(was)
+}
+
+// DisableSync is Disable, and waits for the running instance.
+func (w *Work) DisableSync(c *Context) bool {
+	c.MightSleep("disable_work_sync " + w.name)
+	was := w.Disable(c)
+	w.Flush(c)
+	return was
+}
+
+// CancelSync is Cancel, and waits for the running instance, which can't queue
+// the item again meanwhile.
+func (w *Work) CancelSync(c *Context) bool {
+	was := w.DisableSync(c)
+	w.Enable(c)
+	return was
+}
+
+// Enable ends one Disable and reports whether the item can be queued again,
+// enable_work or enable_delayed_work: an item that is pending although it is enabled
+// is lost, and one whose timer is armed is waited for.
+func (w *Work) Enable(c *Context) bool {
+	w.grab(c, "enable_work", false)
+	w.release(c, "enable_work, done", -1)
+	return c.foldBool(w.depth == 0)
+}
+
+// Flush waits until no instance runs. It waits for whoever runs the item, not for
+// pending runs that have not started.
+func (w *Work) Flush(c *Context) {
+	c.MightSleep("flush_work " + w.name)
+	c.block("wait for the end of "+w.name, (*notRunning)(w), Uninterruptible, acc{w.home.wq, explore.AtomicUpdate})
+}
+
+// FlushWork waits until a pending run, too, has ended.
+func (w *Work) FlushWork(c *Context) {
+	c.MightSleep("flush_work " + w.name)
+	c.block("flush "+w.name, (*notPending)(w), Uninterruptible, w.homes()...)
+}
+
+type notRunning Work
+
+func (w *notRunning) ready(*Context) bool { return w.runs == 0 || w.stalled }
+func (w *notRunning) describe(_ *Context, d *explore.Wait) {
+	d.For = "the running instance of work " + w.name
+	for _, p := range w.k.cpus {
+		for _, wk := range p.pool.workers {
+			if wk.cur == (*Work)(w) && wk.c.t != nil {
+				d.Owners = append(d.Owners, wk.c.t)
+			}
+		}
+	}
+}
+
+type notPending Work
+
+func (w *notPending) ready(c *Context) bool { return !w.pending && w.runs == 0 }
+func (w *notPending) describe(c *Context, d *explore.Wait) {
+	(*notRunning)(w).describe(c, d)
+	d.For = "work " + w.name
+}
+
+// A DelayedWork is struct delayed_work: a Work with a timer.
+type DelayedWork struct{ Work }
+
+// NewDelayedWork initialises one, INIT_DELAYED_WORK; see [Kernel.NewWork].
+func (k *Kernel) NewDelayedWork(c *Context, name string, home int, fn func(*Context)) *DelayedWork {
+	d := &DelayedWork{Work{k: k, name: name, home: k.cpus[home], fn: fn, delayed: true}}
+	d.id = k.newID(c)
+	k.add(&d.Work)
+	k.startTicks()
+	return d
+}
+
+// coveredBy reports whether the running step covers an operation on o, so that
+// no step is needed: see [Context.cover].
+func (c *Context) coveredBy(o explore.Object) bool {
+	if !c.covered {
+		return false
+	}
+	for i := range c.covers {
+		if c.cover[i] == o {
+			c.covered = false // the second operation is visible
+			return true
+		}
+	}
+	return false
+}
