@@ -34,6 +34,9 @@ func (c *Context) CPU() machine.CPU { return c.m.onlineNear(c.cpu) }
 // Atomic reports whether the holder may not block: it reaps a port.
 func (c *Context) Atomic() bool { return c.atomic }
 
+// InTask reports the opposite of Atomic: the host can tell.
+func (c *Context) InTask() bool { return !c.atomic }
+
 // Task returns the validator's handle of the running goroutine, or nil without
 // the build tag lockdep.
 func (c *Context) Task() *lockdep.Task {
