@@ -259,10 +259,12 @@ func (v *Validator) validate(t *Task, n int, stack stackRef) {
 			continue
 		}
 		v.checkPrev(t, prev, h, stack)
-		// A lock that was waited for and carries dependencies on is linked to
-		// all before it. A trylock, a nested lock and a recursive read are
-		// not, so what is held below them counts too.
-		if prev.how&(Try|nestedFlag) == 0 && prev.mode() != Recursive {
+		// A lock that was waited for is linked to all before it, and what is
+		// taken under it through it to them. Not so a trylock and a nested
+		// lock, which have no links; a recursive read, behind which a
+		// path is weak; and a per-CPU lock, which no interrupt rule passes.
+		// What is held below them has a link of its own.
+		if prev.how&(Try|nestedFlag) == 0 && prev.mode() != Recursive && prev.rec.class.Type != PerCPU {
 			break
 		}
 	}
