@@ -55,7 +55,7 @@ func (t *Task) AcquireNest(m, nest *Map, how How, site uintptr) {
 		return
 	}
 	n := len(t.held)
-	if n > 0 && nest != nil && t.held[n-1].rec == rec {
+	if n > 0 && nest != nil && t.held[n-1].rec == rec && t.held[n-1].nest != nil {
 		t.held[n-1].refs++
 		t.held[n-1].how |= mergedFlag
 		return
@@ -422,7 +422,7 @@ func (t *Task) Reinit(m *Map, class *Class, site uintptr) {
 }
 
 // Freed says that the memory of m is about to be used for something else. A lock that t
-// holds, or on a serial validator that any task holds, is reported and dropped.
+// holds, or on a serial validator that any task holds, is reported, and stays held until it is released.
 func (t *Task) Freed(m *Map, site uintptr) {
 	if t.attention.Load() != 0 && !t.attend() || t.v.off.Load() {
 		return
@@ -433,11 +433,10 @@ func (t *Task) Freed(m *Map, site uintptr) {
 		owners = v.tasks[:v.numTasks]
 	}
 	for _, owner := range owners {
-		for i := owner.find(m); i >= 0; i = owner.find(m) {
+		if i := owner.find(m); i >= 0 {
 			v.mu.Lock()
 			v.reportFreed(t, owner, &owner.held[i])
 			v.unlockAndDeliver(t)
-			owner.remove(i)
 		}
 	}
 }

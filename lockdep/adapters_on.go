@@ -44,22 +44,27 @@ func (t *Task) published() {
 // their first use or of their Init.
 var siteClasses struct {
 	mu     sync.Mutex
-	bySite map[uintptr]*Class
+	byPC   map[uintptr]*Class
+	byLine map[string]*Class // one line has several program counters where it is inlined
 }
 
 // siteClass returns the class of locks of that kind born at pc.
 func siteClass(kind string, pc uintptr) *Class {
 	siteClasses.mu.Lock()
 	defer siteClasses.mu.Unlock()
-	c := siteClasses.bySite[pc]
-	if c == nil {
-		f, _ := runtime.CallersFrames([]uintptr{pc}).Next()
-		c = NewClass(fmt.Sprintf("%s@%s:%d", kind, filepath.Base(f.File), f.Line))
-		if siteClasses.bySite == nil {
-			siteClasses.bySite = make(map[uintptr]*Class)
-		}
-		siteClasses.bySite[pc] = c
+	c := siteClasses.byPC[pc]
+	if c != nil {
+		return c
 	}
+	f, _ := runtime.CallersFrames([]uintptr{pc}).Next()
+	line := fmt.Sprintf("%s@%s:%d", kind, f.File, f.Line)
+	if c = siteClasses.byLine[line]; c == nil {
+		c = NewClass(fmt.Sprintf("%s@%s:%d", kind, filepath.Base(f.File), f.Line))
+	}
+	if siteClasses.byPC == nil {
+		siteClasses.byPC, siteClasses.byLine = make(map[uintptr]*Class), make(map[string]*Class)
+	}
+	siteClasses.byPC[pc], siteClasses.byLine[line] = c, c
 	return c
 }
 
@@ -305,7 +310,12 @@ func (rw *RWMutex) TryRLock() bool {
 //go:noinline
 func (rw *RWMutex) RUnlock() {
 	t, pc := here()
-	if t.Holds(&rw.m) || t.inHook > 0 {
+	how, held := t.heldHow(&rw.m)
+	if held && how&modeMask == Exclusive {
+		t.imbalance(&rw.m, "It is locked for writing, not for reading.", pc)
+		return
+	}
+	if held || t.inHook > 0 {
 		t.Release(&rw.m, pc)
 		t.published()
 		rw.mu.RUnlock()

@@ -5,6 +5,10 @@
 package lockdep
 
 import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -25,14 +29,6 @@ func catch(t *testing.T) func() []*Report {
 		defer mu.Unlock()
 		return append([]*Report(nil), got...)
 	}
-}
-
-func kindsOf(rs []*Report) []Kind {
-	var ks []Kind
-	for _, r := range rs {
-		ks = append(ks, r.Kind)
-	}
-	return ks
 }
 
 // TestGoidFastAndSlow compares the two ways to know the goroutine, on many of them.
@@ -68,75 +64,468 @@ func TestAdapterABBA(t *testing.T) {
 	if text := got()[0].Text; !strings.Contains(text, "adapters_test.go:") || !strings.Contains(text, "goroutine/") {
 		t.Errorf("report has no call sites:\n%s", text)
 	}
-	t.Log(got()[0].Text)
 }
-func BenchmarkX(b *testing.B) {
-	var x, y, z Mutex
-	SetClass(&x, NewClass("a"))
-	SetClass(&y, NewClass("b"))
-	SetClass(&z, NewClass("c"))
-	b.Run("dep1", func(b *testing.B) {
-		for b.Loop() {
-			x.Lock()
-			x.Unlock()
+
+// withSlowIdentity runs f with the fast way to know the goroutine on and off.
+func withSlowIdentity(t *testing.T, f func(t *testing.T)) {
+	t.Run("fast", f)
+	t.Run("slow", func(t *testing.T) {
+		saved := goidOffset
+		goidOffset = 0
+		defer func() { goidOffset = saved }()
+		f(t)
+	})
+}
+
+// named returns a mutex of a new class.
+func named(name string) *Mutex {
+	m := new(Mutex)
+	SetClass(m, NewClass(name))
+	return m
+}
+
+func TestAdapterIdentities(t *testing.T) {
+	withSlowIdentity(t, func(t *testing.T) {
+		got := catch(t)
+		a, b := named("a"), named("b")
+		onGoroutine(func() { a.Lock(); b.Lock(); b.Unlock(); a.Unlock() })
+		b.Lock()
+		a.Lock()
+		a.Unlock()
+		b.Unlock()
+		wantKinds(t, kindsOf(got()), Circular)
+		if text := got()[0].Text; !strings.Contains(text, "at: endio/lockdep.TestAdapterIdentities") {
+			t.Errorf("report has no call site of the acquire:\n%s", text)
 		}
 	})
-	b.Run("dep3", func(b *testing.B) {
-		for b.Loop() {
-			x.Lock()
-			y.Lock()
-			z.Lock()
-			z.Unlock()
-			y.Unlock()
-			x.Unlock()
-		}
+}
+
+// onGoroutine runs f on a goroutine of its own and waits for its end.
+func onGoroutine(f func()) {
+	var wg sync.WaitGroup
+	wg.Go(f)
+	wg.Wait()
+}
+
+// TestGoroutineReuse runs many short goroutines, which share few descriptors.
+func TestGoroutineReuse(t *testing.T) {
+	got := catch(t)
+	a := named("a")
+	for range 2000 {
+		onGoroutine(func() { a.Lock(); a.Unlock() })
+	}
+	wantKinds(t, kindsOf(got()))
+}
+
+// A counter is what programs lock: the zero value works, and Init makes one class of
+// all.
+type counter struct {
+	mu Mutex
+	n  int
+}
+
+func newCounter() *counter {
+	c := new(counter)
+	Init(&c.mu)
+	return c
+}
+
+var classByInitRan bool
+
+func TestClassByInit(t *testing.T) {
+	if classByInitRan {
+		t.Skip("a pair of classes is reported once in a process, and these are born at fixed lines")
+	}
+	classByInitRan = true
+	got := catch(t)
+	a, b := newCounter(), newCounter()
+	a.mu.Lock()
+	b.mu.Lock() // another place, but one class by Init
+	b.mu.Unlock()
+	a.mu.Unlock()
+	wantKinds(t, kindsOf(got()), Recursion)
+	if want := "(Mutex@adapters_test.go:"; !strings.Contains(got()[0].Text, want) {
+		t.Errorf("report lacks %q:\n%s", want, got()[0].Text)
+	}
+	var c, d counter
+	c.mu.Lock()
+	d.mu.Lock()
+	d.mu.Unlock()
+	c.mu.Unlock()
+	wantKinds(t, kindsOf(got()), Recursion) // first locked at two places: two classes
+}
+
+func TestAdapterMisuse(t *testing.T) {
+	withSlowIdentity(t, func(t *testing.T) {
+		t.Run("double unlock", func(t *testing.T) {
+			got := catch(t)
+			a := named("a")
+			a.Lock()
+			a.Unlock()
+			a.Unlock() // sync.Mutex ends the program here
+			wantKinds(t, kindsOf(got()), Imbalance)
+			a.Lock()
+			a.Unlock()
+		})
+		t.Run("double unlock of a RWMutex", func(t *testing.T) {
+			got := catch(t)
+			var rw RWMutex
+			SetClass(&rw, NewClass("rw"))
+			rw.RLock()
+			rw.RUnlock()
+			rw.RUnlock()
+			wantKinds(t, kindsOf(got()), Imbalance)
+			var rw2 RWMutex
+			SetClass(&rw2, NewClass("rw2"))
+			rw2.Lock()
+			rw2.RUnlock() // locked for writing, not for reading
+			rw2.Unlock()
+			rw2.Unlock() // the same pair and kind: reported once
+			wantKinds(t, kindsOf(got()), Imbalance, Imbalance)
+			rw2.Lock()
+			rw2.Unlock()
+			rw.Lock()
+			rw.Unlock()
+		})
+		t.Run("unlock by another goroutine", func(t *testing.T) {
+			got := catch(t)
+			a, b := named("a"), named("b")
+			a.Lock()
+			onGoroutine(a.Unlock)
+			wantKinds(t, kindsOf(got()), Imbalance)
+			if text := got()[0].Text; !strings.Contains(text, "Disown and Adopt") {
+				t.Errorf("report does not say what to do:\n%s", text)
+			}
+			b.Lock() // a is not held any more: no dependency a -> b
+			b.Unlock()
+			onGoroutine(func() { b.Lock(); a.Lock(); a.Unlock(); b.Unlock() })
+			wantKinds(t, kindsOf(got()), Imbalance)
+		})
+		t.Run("disown and adopt", func(t *testing.T) {
+			got := catch(t)
+			a := named("a")
+			var rw RWMutex
+			SetClass(&rw, NewClass("rw"))
+			a.Lock()
+			Disown(a)
+			rw.RLock()
+			Disown(&rw)
+			onGoroutine(func() {
+				Adopt(a)
+				a.Unlock()
+				Adopt(&rw)
+				rw.RUnlock()
+			})
+			a.Lock()
+			Disown(a)
+			onGoroutine(a.Unlock) // the one that unlocks need not say so
+			wantKinds(t, kindsOf(got()))
+			Adopt(a)
+			wantKinds(t, kindsOf(got()), Imbalance)
+		})
+		t.Run("freed while held", func(t *testing.T) {
+			got := catch(t)
+			a := named("a")
+			onGoroutine(func() { a.Lock(); Disown(a); Adopt(a); Freed(a); a.Unlock() })
+			wantKinds(t, kindsOf(got()), HeldFreed)
+			b := named("b")
+			hold, held := make(chan bool), make(chan bool)
+			go func() { b.Lock(); close(held); <-hold; b.Unlock() }()
+			<-held
+			Freed(b) // by who does not hold it
+			wantKinds(t, kindsOf(got()), HeldFreed, HeldFreed)
+			close(hold)
+			b.Lock()
+			b.Unlock()
+		})
+		t.Run("goroutine ends with a lock held", func(t *testing.T) {
+			got := catch(t)
+			a := named("held at the end")
+			onGoroutine(a.Lock)
+			if n := CheckExited(); n != 1 && len(got()) != 1 {
+				t.Errorf("CheckExited() = %d, want 1", n)
+			}
+			wantKinds(t, kindsOf(got()), StillHeld)
+			if text := got()[0].Text; !strings.Contains(text, "(held at the end") {
+				t.Errorf("report does not name the lock:\n%s", text)
+			}
+		})
 	})
-	var sx, sy, sz sync.Mutex
-	b.Run("std1", func(b *testing.B) {
-		for b.Loop() {
-			sx.Lock()
-			sx.Unlock()
+}
+
+// TestConcurrentFirstUse locks zero mutexes for the first time from many goroutines at once.
+func TestConcurrentFirstUse(t *testing.T) {
+	got := catch(t)
+	for range 200 {
+		var c counter
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				c.mu.Lock()
+				c.n++
+				c.mu.Unlock()
+			})
 		}
-	})
-	b.Run("std3", func(b *testing.B) {
-		for b.Loop() {
-			sx.Lock()
-			sy.Lock()
-			sz.Lock()
-			sz.Unlock()
-			sy.Unlock()
-			sx.Unlock()
+		wg.Wait()
+		if c.n != 4 {
+			t.Fatalf("n = %d, want 4", c.n)
 		}
-	})
-	t := Default().NewTask("x", 1)
-	mx, my, mz := newMap(NewClass("mx")), newMap(NewClass("my")), newMap(NewClass("mz"))
-	b.Run("exp1", func(b *testing.B) {
-		for b.Loop() {
-			t.Acquire(mx, 0, 0)
-			sx.Lock()
-			t.Release(mx, 0)
-			sx.Unlock()
+	}
+	wantKinds(t, kindsOf(got()))
+}
+
+// TestDropIn uses each adapter as the standard type is used.
+func TestDropIn(t *testing.T) {
+	got := catch(t)
+	var (
+		mu   Mutex
+		rw   RWMutex
+		wg   WaitGroup
+		once Once
+		n    int
+	)
+	cond := NewCond(&mu)
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		mu.Lock()
+		for n == 0 {
+			cond.Wait()
 		}
-	})
-	b.Run("exp3", func(b *testing.B) {
-		for b.Loop() {
-			t.Acquire(mx, 0, 0)
-			sx.Lock()
-			t.Acquire(my, 0, 0)
-			sy.Lock()
-			t.Acquire(mz, 0, 0)
-			sz.Lock()
-			t.Release(mz, 0)
-			sz.Unlock()
-			t.Release(my, 0)
-			sy.Unlock()
-			t.Release(mx, 0)
-			sx.Unlock()
+		mu.Unlock()
+	}()
+	wg.Go(func() { once.Do(func() { mu.Lock(); n++; mu.Unlock() }); once.Do(func() { n = -1 }) })
+	for done := false; !done; {
+		mu.Lock()
+		done = n > 0
+		mu.Unlock()
+		cond.Broadcast()
+	}
+	wg.Wait()
+	l := rw.RLocker()
+	l.Lock()
+	if rw.TryLock() {
+		t.Error("TryLock() = true under a read lock")
+	}
+	onGoroutine(func() {
+		if !rw.TryRLock() {
+			t.Error("TryRLock() = false under a read lock")
+			return
 		}
+		rw.RUnlock()
 	})
-	b.Run("here", func(b *testing.B) {
-		for b.Loop() {
-			here()
+	l.Unlock()
+	if !mu.TryLock() || mu.TryLock() {
+		t.Error("TryLock, TryLock = not true, false")
+	}
+	mu.Unlock()
+	c := NewChan[int](1)
+	c.Send(7)
+	if x, ok := c.Recv(); x != 7 || !ok {
+		t.Errorf("Recv() = %d, %v, want 7, true", x, ok)
+	}
+	c.Close()
+	if _, ok := c.Recv(); ok {
+		t.Error("Recv() of a closed channel = true")
+	}
+	wantKinds(t, kindsOf(got()))
+}
+
+// TestAdapterWaits finds waits under a lock that the payer needs, in a run that does not hang.
+func TestAdapterWaits(t *testing.T) {
+	tests := map[string]func(mu *Mutex){
+		"WaitGroup.Go": func(mu *Mutex) {
+			var wg WaitGroup
+			done := make(chan bool)
+			wg.Go(func() { mu.Lock(); mu.Unlock(); close(done) })
+			<-done
+			mu.Lock()
+			wg.Wait()
+			mu.Unlock()
+		},
+		"WaitGroup.Add and Owe": func(mu *Mutex) {
+			var wg WaitGroup
+			wg.Add(1)
+			onGoroutine(func() { Owe(&wg); mu.Lock(); mu.Unlock(); wg.Done() })
+			mu.Lock()
+			wg.Wait()
+			mu.Unlock()
+		},
+		"Cond": func(mu *Mutex) {
+			var inner Mutex
+			cond := NewCond(&inner)
+			ready := false
+			onGoroutine(func() { Owe(cond); mu.Lock(); mu.Unlock(); Paid(cond) })
+			waiting := make(chan bool)
+			go func() {
+				<-waiting
+				inner.Lock()
+				ready = true
+				inner.Unlock()
+				cond.Signal()
+			}()
+			mu.Lock()
+			inner.Lock()
+			close(waiting)
+			for !ready {
+				cond.Wait()
+			}
+			inner.Unlock()
+			mu.Unlock()
+		},
+		"Once": func(mu *Mutex) {
+			var once Once
+			onGoroutine(func() { once.Do(func() { mu.Lock(); mu.Unlock() }) })
+			mu.Lock()
+			once.Do(func() {})
+			mu.Unlock()
+		},
+		"Chan": func(mu *Mutex) {
+			c := NewChan[int](1)
+			onGoroutine(func() { c.OweSend(); mu.Lock(); mu.Unlock(); c.Send(1); c.PaidSend() })
+			mu.Lock()
+			c.Recv()
+			mu.Unlock()
+		},
+		"Chan space": func(mu *Mutex) {
+			c := NewChan[int](1)
+			onGoroutine(func() { c.OweRecv(); mu.Lock(); mu.Unlock(); c.PaidRecv() })
+			mu.Lock()
+			c.Send(1)
+			mu.Unlock()
+		},
+		"IOMap": func(mu *Mutex) {
+			var io IOMap
+			io.SetClass(NewClass("io"))
+			onGoroutine(func() { io.Owe(nil); mu.Lock(); mu.Unlock(); io.Paid(nil) })
+			mu.Lock()
+			io.Wait(nil)
+			mu.Unlock()
+		},
+	}
+	for name, f := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := catch(t)
+			f(named("mu"))
+			wantKinds(t, kindsOf(got()), Circular)
+		})
+	}
+}
+
+func TestIOMapOwner(t *testing.T) {
+	got := catch(t)
+	var io IOMap
+	io.SetClass(NewClass("inode"))
+	owner := Current()
+	onGoroutine(func() { io.Owe(owner) }) // a worker submits for the owner
+	onGoroutine(func() { io.Wait(nil) })
+	wantKinds(t, kindsOf(got()))
+	io.Wait(owner)
+	wantKinds(t, kindsOf(got()), Recursion)
+	onGoroutine(func() { io.HandOver(owner, Current()); io.Paid(nil) })
+	io.WaitHelping(owner)
+	wantKinds(t, kindsOf(got()), Recursion)
+}
+
+// A fakeTB records what FailTests does to a test.
+type fakeTB struct {
+	errors   []string
+	failed   bool
+	cleanups []func()
+}
+
+func (f *fakeTB) Helper() {}
+func (f *fakeTB) Errorf(format string, a ...any) {
+	f.errors = append(f.errors, fmt.Sprintf(format, a...))
+}
+func (f *fakeTB) FailNow()         { f.failed = true; runtime.Goexit() }
+func (f *fakeTB) Cleanup(g func()) { f.cleanups = append(f.cleanups, g) }
+
+// TestFailTests checks that a test fails with the report, and that one that would wait for itself for ever
+// ends.
+func TestFailTests(t *testing.T) {
+	tb := &fakeTB{}
+	a := named("a")
+	onGoroutine(func() {
+		FailTests(tb)
+		a.Lock()
+		defer a.Unlock()
+		a.Lock()
+	})
+	if len(tb.errors) != 1 || !strings.Contains(tb.errors[0], "possible recursive locking") || !tb.failed {
+		t.Errorf("errors = %q, failed = %v, want one report and true", tb.errors, tb.failed)
+	}
+	for _, f := range tb.cleanups {
+		f()
+	}
+	if !a.TryLock() {
+		t.Error("the lock was not released by the deferred Unlock")
+	} else {
+		a.Unlock()
+	}
+}
+
+func TestHandlers(t *testing.T) {
+	fault := func() { a := named("twice"); a.Lock(); a.Unlock(); a.Unlock() }
+	var buf bytes.Buffer
+	restore := Print(&buf)
+	fault()
+	restore()
+	if !strings.Contains(buf.String(), "bad unlock balance detected!") {
+		t.Errorf("Print wrote %q", buf.String())
+	}
+	buf.Reset()
+	restore = Slog(slog.New(slog.NewTextHandler(&buf, nil)))
+	fault()
+	restore()
+	if got := buf.String(); !strings.Contains(got, "lockdep: bad unlock balance") || !strings.Contains(got, "classes=[twice") {
+		t.Errorf("Slog wrote %q", got)
+	}
+	restore = Panic()
+	defer restore()
+	defer func() {
+		if r, ok := recover().(*Report); !ok || r.Kind != Imbalance {
+			t.Errorf("recover() = %v, want the report", r)
 		}
-	})
+	}()
+	fault()
+}
+
+// TestHookMayLock lets a hook use the adapters itself.
+func TestHookMayLock(t *testing.T) {
+	hookMu, n := named("hook"), 0
+	defer OnReport(func(*Report) { hookMu.Lock(); n++; hookMu.Unlock() })()
+	a := named("a")
+	a.Lock()
+	a.Unlock()
+	a.Unlock()
+	hookMu.Lock()
+	defer hookMu.Unlock()
+	if n != 1 {
+		t.Errorf("the hook ran %d times, want 1", n)
+	}
+}
+
+func TestNested(t *testing.T) {
+	got := catch(t)
+	dir := NewClass("dir")
+	var parent, child Mutex
+	SetClass(&parent, dir)
+	SetClass(&child, dir)
+	parent.Lock()
+	LockNested(&child, 1)
+	child.Unlock()
+	LockUnder(&child, named("not held"))
+	wantKinds(t, kindsOf(got()), NestNotHeld, Recursion)
+	child.Unlock()
+	parent.Unlock()
+	top, c2 := named("top"), new(Mutex)
+	SetClass(c2, dir)
+	top.Lock()
+	LockUnder(&child, top)
+	LockUnder(c2, top)
+	child.Unlock()
+	c2.Unlock()
+	top.Unlock()
+	wantKinds(t, kindsOf(got()), NestNotHeld, Recursion)
 }

@@ -432,12 +432,19 @@ func (p *lockProgram) run(interrupts bool) {
 	}
 }
 
+// runPrograms runs a few programs for each check, since one is quick.
+func runPrograms(rt *rapid.T, interrupts bool) {
+	for range 20 {
+		newLockProgram(rt, interrupts).run(interrupts)
+	}
+}
+
 // TestOracleOrder compares cycles and recursion with the oracle on random programs.
 func TestOracleOrder(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) { newLockProgram(rt, false).run(false) })
+	rapid.Check(t, func(rt *rapid.T) { runPrograms(rt, false) })
 }
 
 // TestOracleInterrupts does the same with interrupts.
 func TestOracleInterrupts(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) { newLockProgram(rt, true).run(true) })
+	rapid.Check(t, func(rt *rapid.T) { runPrograms(rt, true) })
 }

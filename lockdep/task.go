@@ -180,6 +180,17 @@ func (t *Task) Holds(m *Map) bool {
 	return t.find(m) >= 0 || t.owed(m) > 0
 }
 
+// heldHow returns how t holds m, if it does.
+func (t *Task) heldHow(m *Map) (how How, ok bool) {
+	if t.attention.Load() != 0 {
+		t.attend()
+	}
+	if i := t.find(m); i >= 0 {
+		return t.held[i].how, true
+	}
+	return 0, false
+}
+
 func (t *Task) reset() {
 	clear(t.held[:cap(t.held)])
 	t.held = t.held[:0]

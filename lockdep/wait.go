@@ -126,10 +126,13 @@ func (t *Task) post(e inboxEntry) {
 // in.mu is held.
 func (in *inbox) add(e inboxEntry) {
 	if e.how&debtFlag != 0 {
-		for i := range in.entries {
+		for i := len(in.entries) - 1; i >= 0; i-- {
 			old := &in.entries[i]
-			if old.m != e.m || old.how&debtFlag == 0 || old.delta < 0 && e.delta > 0 {
+			if old.m != e.m || old.how&debtFlag == 0 {
 				continue
+			}
+			if old.delta < 0 && e.delta > 0 {
+				break // what was paid before was owed before that
 			}
 			if old.delta += e.delta; old.delta == 0 {
 				in.entries = append(in.entries[:i], in.entries[i+1:]...)
