@@ -59,7 +59,7 @@ func badPrograms() []bad {
 			}
 		})},
 		{"random branches", Nondeterminism, "not deterministic", one(func(t *Task, v *Atomic[int]) {
-			for range rand.IntN(4) {
+			for range 1 + rand.IntN(100) {
 				v.Load(t)
 			}
 		})},

@@ -26,13 +26,24 @@ func ringProgram() *Program {
 
 // busyProgram has 5 tasks of 10 steps each, of which 3 conflict, and more
 // classes than a benchmark can visit.
-func busyProgram() *Program {
+func busyProgram() *Program { return busy(5, 3) }
+
+// busy has n tasks that each write rounds times to one of three objects.
+func busy(n, rounds int) *Program {
 	return &Program{Name: "busy", Init: func(x *Exec) {
-		own := NewAtomics(x, "own", 5, 0)
+		own := NewAtomics(x, "own", n, 0)
 		shared := NewAtomics(x, "shared", 3, 0)
-		for i := range 5 {
+		x.OnState(func(h *Hash) {
+			for _, a := range own {
+				h.Add(uint64(a.Peek()))
+			}
+			for _, a := range shared {
+				h.Add(uint64(a.Peek()))
+			}
+		})
+		for i := range n {
 			x.Go("t", func(t *Task) {
-				for k := range 3 {
+				for k := range rounds {
 					own[i].Store(t, own[i].Load(t)+1)
 					shared[(i+k)%3].Store(t, i)
 				}

@@ -2,6 +2,8 @@
 
 package explore
 
+import "sync"
+
 // cached is depth-first search with sleep sets that stops at states it has
 // seen. It needs a program that declares its state (see [Exec.OnState]).
 //
@@ -9,13 +11,13 @@ package explore
 // Concurrent Systems, 1996, section 5.4 (state matching and sleep sets).
 type cached struct {
 	dfs
-	seen   *stateTable
+	seen   *sharedTable
 	keys   []uint64 // of the states on the path
 	closed bool     // the table may not grow any more
 }
 
 func newCached(memory int64) *cached {
-	return &cached{dfs: dfs{useSleep: true}, seen: newStateTable(memory)}
+	return &cached{dfs: dfs{useSleep: true}, seen: newSharedTable(memory)}
 }
 
 func (s *cached) pick(x *Exec) int {
@@ -26,7 +28,7 @@ func (s *cached) pick(x *Exec) int {
 	}
 	key := x.stateKey()
 	todo := n.enabled &^ n.sleep
-	old, found := s.seen.lookup(key, n.sleep&n.enabled)
+	old, found := s.seen.lookup(key, n.sleep)
 	if found {
 		if s.checkCycle(x, d, key); x.failure != nil && x.failing {
 			return -1
@@ -109,6 +111,58 @@ func (x *Exec) stateKey() uint64 {
 	return key
 }
 
+// A sharedTable is a stateTable for several workers: shards with a lock each.
+type sharedTable struct {
+	shards [tableShards]struct {
+		mu    sync.Mutex
+		table *stateTable
+		_     [40]byte // keeps the locks of two shards out of one cache line
+	}
+}
+
+const tableShards = 64
+
+func newSharedTable(limit int64) *sharedTable {
+	st := &sharedTable{}
+	for i := range st.shards {
+		st.shards[i].table = newStateTable(limit / tableShards)
+	}
+	return st
+}
+
+func (st *sharedTable) lookup(key, sleep uint64) (old uint64, found bool) {
+	s := &st.shards[key>>58]
+	s.mu.Lock()
+	old, found = s.table.lookup(key, sleep)
+	s.mu.Unlock()
+	return old, found
+}
+
+// dump returns all states and the tasks that slept there.
+func (st *sharedTable) dump() (keys, slept []uint64) {
+	for i := range st.shards {
+		t := st.shards[i].table
+		for k, key := range t.keys {
+			if key != 0 {
+				keys, slept = append(keys, key), append(slept, t.sleep[k])
+			}
+		}
+	}
+	return keys, slept
+}
+
+// states returns the number of states in the table.
+func (st *sharedTable) states() int64 {
+	n := 0
+	for i := range st.shards {
+		s := &st.shards[i]
+		s.mu.Lock()
+		n += s.table.n
+		s.mu.Unlock()
+	}
+	return int64(n)
+}
+
 // A stateTable maps states to the tasks that slept when they were explored. It
 // uses open addressing with 16 bytes a slot, of which at most 7 in 8 are in use.
 type stateTable struct {
@@ -122,7 +176,7 @@ type stateTable struct {
 const stateSlotBytes = 16
 
 func newStateTable(limit int64) *stateTable {
-	const first = 1 << 12
+	const first = 1 << 8
 	return &stateTable{keys: make([]uint64, first), sleep: make([]uint64, first), limit: limit}
 }
 

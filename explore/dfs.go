@@ -13,11 +13,14 @@ type dfs struct {
 	plan     []uint8
 	choices  []choice
 	over     bool
+	base     int  // nodes above belong to others
+	part     bool // a part of the tree, from another worker
 }
 
 type dfsNode struct {
 	enabled uint64
-	done    uint64 // explored from here
+	done    uint64 // explored from here, before cur
+	given   uint64 // explored by other workers, after cur
 	sleep   uint64 // explored elsewhere
 	cur     uint8
 }
@@ -63,20 +66,21 @@ func (s *dfs) inherit(x *Exec, d int) uint64 {
 
 func (s *dfs) end(x *Exec) {
 	s.choices = append(s.choices[:0], x.choices...)
-	for d := x.depth; d > 0; d-- {
+	for d := min(x.depth, len(s.nodes)); d > s.base; d-- {
 		n := &s.nodes[d-1]
 		if s.bump(d) {
 			s.prepare(x, d, d)
 			return
 		}
-		n.done |= 1 << n.cur
+		n.done |= n.given | 1<<n.cur
+		n.given = 0
 		if todo := n.enabled &^ n.sleep &^ n.done; todo != 0 {
 			n.cur = uint8(trailing(todo))
 			s.prepare(x, d, d-1)
 			return
 		}
 	}
-	if s.bump(0) {
+	if !s.part && s.bump(0) {
 		s.prepare(x, 0, 0)
 		return
 	}

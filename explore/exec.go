@@ -51,9 +51,7 @@ func newExec(p *Program, s strategy, o *Options) *Exec {
 // strategy learns of the end when the next one is asked for, so that until then
 // the history can be read.
 func (x *Exec) run() bool {
-	if x.epoch > 0 {
-		x.strat.end(x)
-	}
+	x.conclude()
 	x.reset()
 	if h := x.heartbeat; h != nil {
 		h.beats.Add(1)
@@ -78,7 +76,16 @@ func (x *Exec) run() bool {
 	if x.checked {
 		x.checkStrays()
 	}
+	x.pending = true
 	return true
+}
+
+// conclude tells the strategy of the end of the last execution, once.
+func (x *Exec) conclude() {
+	if x.pending {
+		x.pending = false
+		x.strat.end(x)
+	}
 }
 
 // checkEvery is how often an execution is made with the expensive checks on;

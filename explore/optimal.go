@@ -60,6 +60,7 @@ const (
 type node struct {
 	sleep   uint64  // tasks whose next step was explored here or need not be
 	part    []*wake // the same for one outcome of the choices in the step
+	done    int     // branches explored
 	cur     uint8   // the branch being explored
 	planned *wake   // where the branch comes from, nil if picked freely
 	barren  bool    // cur was planned but is not enabled
@@ -231,6 +232,7 @@ func (s *optimal) backtrack(x *Exec) {
 			n.sleep |= 1 << n.cur
 		}
 		n.barren, n.planned = false, nil
+		n.done++
 		if len(n.wut) > 0 {
 			s.branching = true
 			s.choices = dropChoices(s.choices, d)

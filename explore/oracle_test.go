@@ -347,6 +347,12 @@ func TestOracle(t *testing.T) {
 		if d := states.differ(few); d != "" {
 			t.Errorf("seed %d: state caching against preemption bound: %s\n%v", seed, d, tasks)
 		}
+		if seed%16 == 0 { // some are enough, goroutines are slow to start
+			o := Options{Strategy: SleepSets(), KeepGoing: true, Workers: 3, MaxExecutions: oracleLimit}
+			if many, err := Explore(context.Background(), p, o); err != nil || many.Executions != want.r.Executions {
+				t.Errorf("seed %d: sleep sets with 3 workers: %v %v, want %d executions\n%v", seed, many, err, want.r.Executions, tasks)
+			}
+		}
 		pruned += got.r.Pruned
 		runs += got.r.Executions
 		if t.Failed() {

@@ -65,6 +65,7 @@ type Exec struct {
 	more    []*Failure // further ones of the same execution, unless failing
 	failing bool       // a failure ends the execution at once
 	ended   stop
+	pending bool // the strategy has not been told of the end yet
 	unwind  bool
 	tracing *tracer
 	checked bool // an execution with the expensive checks on

@@ -6,8 +6,20 @@ import "math/rand/v2"
 
 // walk picks uniformly among the enabled tasks.
 type walk struct {
-	rng  *rand.Rand
-	left int64
+	pcg   *rand.PCG
+	rng   *rand.Rand
+	left  int64
+	total int64
+}
+
+func newWalk(n int64, seed, stream uint64) walk {
+	pcg := rand.NewPCG(seed, stream)
+	return walk{pcg: pcg, rng: rand.New(pcg), left: n, total: n}
+}
+
+// part makes the strategy the i-th of n that share the executions.
+func (s *walk) part(i, n int64, seed uint64) {
+	*s = newWalk(s.total/n+min(1, max(0, s.total%n-i)), seed+uint64(i)<<32, 1)
 }
 
 func (s *walk) begin(x *Exec) bool {
@@ -40,8 +52,7 @@ func (s *walk) end(*Exec) {}
 // Source: Burckhardt, Kothari, Musuvathi, Nagarakatte, A Randomized Scheduler
 // with Probabilistic Guarantees of Finding Bugs, ASPLOS 2010.
 type pct struct {
-	rng      *rand.Rand
-	left     int64
+	walk
 	depth    int
 	priority [MaxTasks]int32
 	ranked   uint64
@@ -64,8 +75,6 @@ func (s *pct) begin(x *Exec) bool {
 	x.hist.rewind(0)
 	return true
 }
-
-func (s *pct) choose(_ *Exec, n int) int { return s.rng.IntN(n) }
 
 func (s *pct) pick(x *Exec) int {
 	each(x.enabled&^s.ranked, func(id int) {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +18,7 @@ type Strategy struct {
 	name    string
 	scope   string // what is left out, or empty
 	sampled bool
+	seed    uint64
 	build   func(o *Options) strategy
 }
 
@@ -65,8 +65,9 @@ func PreemptionBound(n int) Strategy {
 // Random makes n executions in which each step is taken by any of the enabled
 // tasks with equal probability.
 func Random(n int64, seed uint64) Strategy {
-	return Strategy{name: fmt.Sprintf("random, seed %d", seed), sampled: true, build: func(*Options) strategy {
-		return &walk{rng: rand.New(rand.NewPCG(seed, 1)), left: n}
+	return Strategy{name: fmt.Sprintf("random, seed %d", seed), sampled: true, seed: seed, build: func(*Options) strategy {
+		w := newWalk(n, seed, 1)
+		return &w
 	}}
 }
 
@@ -74,9 +75,9 @@ func Random(n int64, seed uint64) Strategy {
 // finds faults that need few orderings faster than [Random]; depth 3 is a good
 // start.
 func PCT(n int64, depth int, seed uint64) Strategy {
-	return Strategy{name: fmt.Sprintf("random priorities (PCT), depth %d, seed %d", depth, seed), sampled: true,
+	return Strategy{name: fmt.Sprintf("random priorities (PCT), depth %d, seed %d", depth, seed), sampled: true, seed: seed,
 		build: func(*Options) strategy {
-			return &pct{rng: rand.New(rand.NewPCG(seed, 2)), left: n, depth: max(depth, 1)}
+			return &pct{walk: newWalk(n, seed, 2), depth: max(depth, 1)}
 		}}
 }
 
@@ -110,6 +111,21 @@ type Options struct {
 	// Workers is the number of goroutines that search in parallel; 0 means 1.
 	Workers int
 
+	// Checkpoint names a file. If the search ends before it has looked at
+	// everything, and without a failure, it writes there what is left to do.
+	Checkpoint string
+
+	// Resume continues the search that the file of Checkpoint tells of, if the
+	// file exists. Program, strategy and MaxSteps must be the same.
+	Resume bool
+
+	// Progress, if not nil, is called from time to time, on a goroutine of its
+	// own, while the search goes on.
+	Progress func(Progress)
+
+	// ProgressEvery is the time between calls of Progress; 0 means 1 s.
+	ProgressEvery time.Duration
+
 	// StallTimeout is how long a task may take for one step, in wall-clock
 	// time, before the search gives up with [Stalled]; 0 means 10 s.
 	StallTimeout time.Duration
@@ -120,6 +136,28 @@ type Options struct {
 	hole  hole          // for tests: see optimal
 	ids   *idTable      // for tests: makes searches agree on ids
 	onRun func(x *Exec) // for tests: called after each execution that counts
+}
+
+// Progress says how far a search has come.
+type Progress struct {
+	Executions int64
+	Pruned     int64
+	Steps      int64
+	States     int64 // 0 if the strategy does not know
+	Elapsed    time.Duration
+
+	// Fraction estimates how much of the search is done, from 0 to 1: it weighs
+	// every branch of the current path equally. Branches not yet known make it
+	// too high. It is negative if there is no estimate.
+	Fraction float64
+}
+
+// Remaining estimates the time to go; negative if there is no estimate.
+func (p Progress) Remaining() time.Duration {
+	if p.Fraction <= 0 {
+		return -1
+	}
+	return time.Duration(float64(p.Elapsed) * (1 - p.Fraction) / p.Fraction)
 }
 
 // A Verdict is the answer of a search.
@@ -197,7 +235,7 @@ func Explore(ctx context.Context, p *Program, o Options) (*Result, error) {
 		defer close(done)
 		s.run(ctx)
 	}()
-	f, bound := s.heartbeat.watchdog(done, &o)
+	f, bound := s.heartbeat.watchdog(done, &o, s.report)
 	if f != nil {
 		return s.abandoned(f), nil
 	}
@@ -217,7 +255,8 @@ func (o *Options) complete() error {
 		value int64
 	}{{"MaxSteps", int64(o.MaxSteps)}, {"MaxExecutions", o.MaxExecutions}, {"MaxTime", int64(o.MaxTime)},
 		{"MemoryBytes", o.MemoryBytes}, {"MaxFailures", int64(o.MaxFailures)}, {"Workers", int64(o.Workers)},
-		{"StallTimeout", int64(o.StallTimeout)}} {
+		{"StallTimeout", int64(o.StallTimeout)},
+		{"ProgressEvery", int64(o.ProgressEvery)}} {
 		if n.value < 0 {
 			return fmt.Errorf("option %s is %d: it must not be negative", n.name, n.value)
 		}
@@ -237,6 +276,12 @@ func (o *Options) complete() error {
 	if o.StallTimeout == 0 {
 		o.StallTimeout = 10 * time.Second
 	}
+	if o.ProgressEvery == 0 {
+		o.ProgressEvery = time.Second
+	}
+	if o.Resume && o.Checkpoint == "" {
+		return errors.New("option Resume needs the name of a file in Checkpoint")
+	}
 	if o.Strategy.build == nil {
 		o.Strategy = Optimal()
 	}
@@ -245,16 +290,22 @@ func (o *Options) complete() error {
 
 // A searching is one call of [Explore].
 type searching struct {
-	prog                      *Program
-	o                         *Options
-	start                     time.Time
-	heartbeat                 *heartbeat
-	executions, pruned, steps atomic.Int64
-	bounds                    []string
-	err                       error
+	prog                                        *Program
+	o                                           *Options
+	start                                       time.Time
+	heartbeat                                   *heartbeat
+	executions, pruned, steps, states, fraction atomic.Int64
+	queue                                       *jobQueue     // nil if work is not shared
+	divided                                     bool          // workers share one tree
+	before                                      time.Duration // spent before the search was resumed
+	resumed                                     bool
+	err                                         error
 
 	mu     sync.Mutex // guards result and bounds while workers run
 	result *Result
+	bounds []string
+	parts  []savedPart // of a checkpoint, not begun yet
+	jobs   []job       // the same
 }
 
 func newSearch(p *Program, o *Options) *searching {
@@ -277,25 +328,81 @@ func (s *searching) count(r *Result) {
 // run makes the search and explains its failures.
 func (s *searching) run(ctx context.Context) {
 	s.heartbeat.adopt(goid())
-	x := s.newExec()
 	if s.o.ids == nil { // tests that compare strategies need no check, and count executions
 		s.worker(s.checkDeterminism)
 	}
-	s.worker(func(cur **Exec) {
-		*cur = x
-		s.bounded(s.loop(ctx, x))
-	})
-	s.conclude([]*Exec{x})
+	xs := s.workers()
+	if s.err = s.begin(xs); s.err != nil || s.result.Failure != nil {
+		// can't be resumed, or the program is not deterministic
+	} else if len(xs) > 1 {
+		s.runParallel(ctx, xs)
+	} else {
+		s.worker(func(cur **Exec) {
+			*cur = xs[0]
+			s.bounded(s.loop(ctx, xs[0]))
+		})
+	}
+	s.conclude(xs)
+	if s.o.Checkpoint != "" && s.err == nil && s.result.Verdict == Unknown && (len(s.bounds) > 0 || s.heartbeat.halt.Load()) {
+		s.err = s.writeCheckpoint(xs)
+	}
 	for _, f := range s.result.Failures {
 		s.explain(f)
 	}
-	s.result.Elapsed = time.Since(s.start)
+	s.result.Elapsed = s.before + time.Since(s.start)
 }
 
-func (s *searching) newExec() *Exec {
-	x := newExec(s.prog, s.o.Strategy.build(s.o), s.o)
-	x.heartbeat = s.heartbeat
-	return x
+// begin resumes an earlier search, if asked to.
+func (s *searching) begin(xs []*Exec) error {
+	if s.o.Checkpoint == "" || !s.o.Resume {
+		return nil
+	}
+	c, err := s.readCheckpoint()
+	if err != nil || c == nil {
+		return err
+	}
+	s.resume(c, xs)
+	return nil
+}
+
+// workers makes an Exec for each worker. Strategies that can't be divided have
+// one.
+func (s *searching) workers() []*Exec {
+	first := s.o.Strategy.build(s.o)
+	xs := []*Exec{s.replayer(first)}
+	n := s.o.Workers
+	switch first := first.(type) {
+	case *dfs, *cached:
+		s.divided = n > 1
+	case *walk:
+		first.part(0, int64(n), s.o.Strategy.seed)
+	case *pct:
+		first.part(0, int64(n), s.o.Strategy.seed)
+	default:
+		n = 1
+	}
+	shared := &sharedIDs{}
+	for i := int64(1); i < int64(n); i++ {
+		next := s.o.Strategy.build(s.o)
+		switch next := next.(type) {
+		case *dfs:
+			next.over = true // until it is given a part
+		case *cached:
+			next.over = true
+			next.seen = first.(*cached).seen
+		case *walk:
+			next.part(i, int64(n), s.o.Strategy.seed)
+		case *pct:
+			next.part(i, int64(n), s.o.Strategy.seed)
+		}
+		xs = append(xs, s.replayer(next))
+	}
+	if n > 1 {
+		for _, x := range xs {
+			x.ids = &idTable{share: shared}
+		}
+	}
+	return xs
 }
 
 // worker calls f on a goroutine of its own, because a task that calls
@@ -336,7 +443,8 @@ func (s *searching) bounded(by string) {
 func (s *searching) checkDeterminism(cur **Exec) {
 	var first *Exec
 	for range 3 {
-		r := strategy(&walk{rng: rand.New(rand.NewPCG(1, 1)), left: 1})
+		w := newWalk(1, 1, 1)
+		r := strategy(&w)
 		if first != nil {
 			r = &replay{schedule: first.scheduled()}
 		}
@@ -374,9 +482,6 @@ func (s *searching) differs(a, b *Exec) {
 // loop runs the executions of one Exec. It returns what bounded it, or "".
 func (s *searching) loop(ctx context.Context, x *Exec) string {
 	o := s.o
-	if s.result.Failure != nil {
-		return "" // the program is not deterministic
-	}
 	for n := int64(0); ; n++ {
 		if o.MaxExecutions > 0 && s.executions.Load() >= o.MaxExecutions {
 			return fmt.Sprintf("%d executions", o.MaxExecutions)
@@ -385,6 +490,7 @@ func (s *searching) loop(ctx context.Context, x *Exec) string {
 			return ""
 		}
 		if n&63 == 0 {
+			s.estimate(x)
 			if ctx.Err() != nil {
 				return "a request to stop"
 			}
@@ -392,7 +498,11 @@ func (s *searching) loop(ctx context.Context, x *Exec) string {
 				return o.MaxTime.String()
 			}
 		}
+		s.share(x)
 		if !x.run() {
+			if s.nextPart(x) || s.nextJob(x) {
+				continue
+			}
 			return ""
 		}
 		s.steps.Add(int64(x.depth))
@@ -446,6 +556,64 @@ func (r *Result) add(x *Exec, f *Failure, o *Options) bool {
 	return !o.KeepGoing || len(r.Failures) >= o.MaxFailures
 }
 
+// report calls Options.Progress.
+func (s *searching) report() {
+	p := Progress{Executions: s.executions.Load(), Pruned: s.pruned.Load(), Steps: s.steps.Load(),
+		States: s.states.Load(), Elapsed: s.before + time.Since(s.start), Fraction: -1}
+	if f := s.fraction.Load(); f > 0 {
+		p.Fraction = float64(f) / fractionUnit
+	}
+	s.o.Progress(p)
+}
+
+// fractionUnit is the resolution of the estimate of progress.
+const fractionUnit = 1 << 40
+
+// estimate notes how far a worker has come.
+func (s *searching) estimate(x *Exec) {
+	if s.o.Progress == nil {
+		return
+	}
+	switch t := x.strat.(type) {
+	case *cached:
+		s.states.Store(t.seen.states())
+	case *optimal:
+		s.fraction.Store(int64(t.fraction() * fractionUnit))
+	case *dfs:
+		if !s.divided {
+			s.fraction.Store(int64(t.fraction() * fractionUnit))
+		}
+	case *walk:
+		s.fraction.Store(int64(float64(t.total-t.left) / float64(t.total) * fractionUnit))
+	case *pct:
+		s.fraction.Store(int64(float64(t.total-t.left) / float64(t.total) * fractionUnit))
+	}
+}
+
+// fraction estimates how much of the tree is explored.
+func (s *optimal) fraction() float64 {
+	done, weight := 0.0, 1.0
+	for i := range s.nodes {
+		n := &s.nodes[i]
+		total := float64(n.done + 1 + len(n.wut))
+		done += weight * float64(n.done) / total
+		weight /= total
+	}
+	return done
+}
+
+// fraction estimates how much of the tree is explored.
+func (s *dfs) fraction() float64 {
+	done, weight := 0.0, 1.0
+	for i := range s.nodes {
+		n := &s.nodes[i]
+		total := float64(max(1, count(n.enabled&^n.sleep)))
+		done += weight * float64(count(n.done&^n.sleep)) / total
+		weight /= total
+	}
+	return done
+}
+
 // conclude fills in the verdict.
 func (s *searching) conclude(xs []*Exec) {
 	r, o := s.result, s.o
@@ -454,7 +622,7 @@ func (s *searching) conclude(xs []*Exec) {
 	for _, x := range xs {
 		switch s := x.strat.(type) {
 		case *cached:
-			r.States = int64(s.seen.n)
+			r.States = s.seen.states()
 		case *bounded:
 			if s.complete {
 				scope = "" // no execution needs more preemptions
@@ -468,6 +636,9 @@ func (s *searching) conclude(xs []*Exec) {
 	case o.Strategy.sampled:
 		r.Verdict = Unknown
 		r.Scope = "sampled"
+		if len(s.bounds) > 0 {
+			r.Scope += ", bounded by " + s.bounds[0]
+		}
 	case len(s.bounds) > 0:
 		r.Verdict = Unknown
 		r.Scope = "bounded by " + s.bounds[0]
@@ -595,7 +766,7 @@ func Replay(p *Program, token string, o Options) (*Result, error) {
 		s.heartbeat.adopt(goid())
 		all, tr = s.replayOnce(sched, true)
 	}()
-	if f, _ := s.heartbeat.watchdog(done, &o); f != nil {
+	if f, _ := s.heartbeat.watchdog(done, &o, nil); f != nil {
 		return s.abandoned(f), nil
 	}
 	r := &Result{Program: p.Name, Strategy: "replay", Scope: "one execution", Executions: 1, Elapsed: time.Since(s.start), Trace: tr}

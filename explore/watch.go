@@ -75,11 +75,12 @@ func parseGoid(stack string) int64 {
 
 // A stuck goroutine, from a dump of all stacks.
 type stuck struct {
-	id     int64
-	state  string // for example "sync.Mutex.Lock"
-	place  string // the innermost function outside the runtime and its line
-	stack  string
-	parent int64 // the goroutine that created it
+	id      int64
+	state   string // for example "sync.Mutex.Lock"
+	place   string // the innermost function outside the runtime and its line
+	stack   string
+	parent  int64  // the goroutine that created it
+	creator string // the function that did
 }
 
 // dump returns all goroutines.
@@ -110,6 +111,7 @@ func parseStack(block string) stuck {
 		f := lines[i]
 		if _, id, ok := strings.Cut(f, " in goroutine "); ok && strings.HasPrefix(f, "created by ") {
 			g.parent, _ = strconv.ParseInt(id, 10, 64)
+			g.creator, _, _ = strings.Cut(strings.TrimPrefix(f, "created by "), " in goroutine ")
 			break
 		}
 		if g.place == "" && !inRuntime(f) {
@@ -170,14 +172,15 @@ func liveHeap() int64 {
 
 // watchdog watches until done is closed. It returns a failure if the search can
 // not go on, and otherwise what it was stopped for, or nothing.
-func (h *heartbeat) watchdog(done <-chan struct{}, o *Options) (*Failure, string) {
-	const interval = 50 * time.Millisecond
+func (h *heartbeat) watchdog(done <-chan struct{}, o *Options, report func()) (*Failure, string) {
+	const interval = 20 * time.Millisecond
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	base := liveHeap()
 	last, since := h.beats.Load(), time.Now()
 	bound := ""
 	var asked time.Time
+	reported := time.Now()
 	for {
 		select {
 		case <-done:
@@ -189,6 +192,10 @@ func (h *heartbeat) watchdog(done <-chan struct{}, o *Options) (*Failure, string
 				last, since = b, now
 			} else if now.Sub(since) > o.StallTimeout {
 				return h.stalled(o.StallTimeout), ""
+			}
+			if report != nil && o.Progress != nil && now.Sub(reported) >= o.ProgressEvery {
+				reported = now
+				report()
 			}
 			live := liveHeap() - base
 			switch {
@@ -237,11 +244,17 @@ func (x *Exec) checkStrays() {
 		return
 	}
 	for _, g := range dump() {
-		if h.owns(g.parent) && !h.owns(g.id) {
+		if h.owns(g.parent) && !h.owns(g.id) && !ours(g.creator) {
 			x.fail(strayFailure(g), nil)
 			return
 		}
 	}
+}
+
+// ours reports whether a goroutine's creator is the explorer itself: a coroutine
+// or worker that has not been adopted yet.
+func ours(creator string) bool {
+	return strings.HasPrefix(creator, "iter.Pull") || strings.HasPrefix(creator, packagePrefix+"(*searching).")
 }
 
 func strayFailure(g stuck) *Failure {
