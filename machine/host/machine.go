@@ -75,6 +75,9 @@ type Machine struct {
 	hotplugMu lockdep.Mutex
 	hotplug   []machine.Hotplug // guarded by hotplugMu
 
+	holds    atomic.Int32 // waits that keep their P
+	maxHolds int32
+
 	mon monitor
 }
 
@@ -109,6 +112,7 @@ func New(cfg Config) (*Machine, error) {
 		return nil, fmt.Errorf("host: %d entries for a port: want a power of two from 2 to %d", cfg.Entries, 1<<14)
 	}
 	m := &Machine{cfg: cfg, online: make([]atomic.Bool, cfg.MaxShards), shards: make([]*shard, cfg.MaxShards)}
+	m.maxHolds = int32(runtime.GOMAXPROCS(0) / 2)
 	m.anyone = m.NewContext(0, nil, nil)
 	m.mon.init(m)
 	if cfg.UseThreads {
@@ -281,9 +285,21 @@ func (m *Machine) InInline() bool {
 // ShardPort returns the port of cpu's shard, which must be online.
 func (m *Machine) ShardPort(cpu machine.CPU) *Port { return m.shards[cpu].port }
 
-// NextCPU returns the online CPUs in turn.
+// fullShard is how many requests in flight make a shard leave new ones to the
+// next: completions that come together cost less, until they keep one goroutine
+// busy.
+const fullShard = 64
+
+// NextCPU returns the CPU for new requests: the same one until it has enough.
 func (m *Machine) NextCPU() machine.CPU {
-	return m.onlineNear(machine.CPU(int(m.next.Add(1)) % len(m.shards)))
+	at := m.next.Load()
+	cpu := m.onlineNear(machine.CPU(int(at) % len(m.shards)))
+	if p := m.shards[cpu].port; p.inFlight.Load() < fullShard {
+		return cpu
+	}
+	at++
+	m.next.Store(at)
+	return m.onlineNear(machine.CPU(int(at) % len(m.shards)))
 }
 
 // onlineNear returns cpu or, if that is offline, one that is not.

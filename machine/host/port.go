@@ -21,6 +21,12 @@ const wakeData = ^uint64(0)
 // not kept by the last.
 const reapBatch = 32
 
+// lazyBatch is how many requests that need not be flushed at once are gathered for
+// one system call. Fewer cost CPU; more leave the device with less to do while
+// they gather: between 1 and 4 and 32 lie some 10% of IOPS at depth 16
+// (BenchmarkRead in package uring).
+const lazyBatch = 4
+
 // registeredFiles is the size of a port's table of files. A file that finds it
 // full is used by descriptor, which costs some 50 ns more for each request.
 const registeredFiles = 256
@@ -116,7 +122,7 @@ func (p *Port) Submit(flush bool, rs ...*Request) {
 		p.pushLocked(r)
 	}
 	p.startLocked()
-	if flush {
+	if flush || p.dev.unflushed() >= lazyBatch {
 		p.flushLocked()
 	}
 	p.submitMu.Unlock()
@@ -130,7 +136,7 @@ func (p *Port) Submit1(flush bool, r *Request) {
 		p.pushLocked(r)
 		p.startLocked()
 	}
-	if flush {
+	if flush || p.dev.unflushed() >= lazyBatch {
 		p.flushLocked()
 	}
 	p.submitMu.Unlock()

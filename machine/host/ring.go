@@ -3,6 +3,8 @@
 package host
 
 import (
+	"time"
+
 	"endio/uring"
 )
 
@@ -11,6 +13,10 @@ type ring struct {
 	r    *uring.Ring
 	port *Port
 	bufs *buffers
+
+	// How long waits last, for the choice in wait. The leader's.
+	waits   uint32
+	average time.Duration
 }
 
 // openRing opens a ring that any goroutine may use; see package uring on why that
@@ -102,9 +108,45 @@ func (d *ring) cancel(_ *Request, ud uint64) {
 	d.port.flushLocked()
 }
 
+// A wait that keeps the Go scheduler's P costs a quarter less CPU and returns
+// without having to get a P first, which takes up to 20 ms where all are busy;
+// but meanwhile the P runs nothing else. So waits keep it that last for less than
+// holdBelow on average, up to half of all Ps at a time.
+const (
+	holdBelow   = 100 * time.Microsecond
+	sampleWaits = 16 // one wait of so many is timed
+)
+
 func (d *ring) wait(submit uint32) error {
+	m := d.port.m
+	hold := d.average < holdBelow && m.takeHold()
+	if hold {
+		d.r.SetHold(uring.HoldUntilPreempted)
+	} else {
+		d.r.SetHold(0)
+	}
+	var start time.Time
+	if d.waits%sampleWaits == 0 {
+		start = time.Now()
+	}
 	_, err := d.r.Enter(submit, 1, -1)
+	if d.waits%sampleWaits == 0 {
+		d.average += (time.Since(start) - d.average) / 4
+	}
+	d.waits++
+	if hold {
+		m.holds.Add(-1)
+	}
 	return err
+}
+
+// takeHold allows one more wait to keep its P, or not.
+func (m *Machine) takeHold() bool {
+	if m.holds.Add(1) <= m.maxHolds {
+		return true
+	}
+	m.holds.Add(-1)
+	return false
 }
 
 func (d *ring) wake() {
