@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scenario
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Pos is a place in a scenario file. Line and Col count from 1, Col in characters.
+type Pos struct {
+	File string
+	Line int
+	Col  int
+}
+
+// String returns file:line:col, the form that editors jump to.
+func (p Pos) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col) }
+
+// A File is one question to the checker. [Parse] makes it; it must not be changed.
+type File struct {
+	Name   string // as given to Parse
+	Title  string
+	Claims []Claim
+	Notes  []string // paragraphs about the failure or the proof
+	Model  string   // TaskComp or CallerComp
+	Slow   bool     // too large for `endio check all`
+
+	CPUs         int
+	Offline      []int
+	Configs      []string // preemption configurations to check in
+	Workers      int      // of each CPU's pool
+	IOWorkers    int      // io-wq workers
+	MemoryShort  bool     // pools may get no memory for workers
+	Housekeeping bool     // pinned timers go to the first CPU
+	HogSteps     int      // 0: no limit
+	Annotate     string   // lockdep annotation of the dio count: none, class or owner
+	Wants        []string // extra properties
+
+	Bios      []Bio
+	Inodes    []Inode
+	Rings     []Ring
+	Mutexes   []string
+	Spinlocks []string
+	RawLocks  []string
+	Actors    []Actor
+	Expects   []Expect
+}
+
+// A Claim is what somebody said.
+type Claim struct{ Who, Text string }
+
+// A Bio is one I/O of thread 2.
+type Bio struct {
+	Name    string
+	InTask  bool   // flagged BIO_COMPLETE_IN_TASK by its submitter
+	Handler string // a word of the table of handlers
+	Arg     string // bio or mutex named after the handler
+	CPU     int    // CPU named after the handler
+	Parent  string // chained to it
+	Pos     Pos
+}
+
+// An Inode is a file of thread 1.
+type Inode struct {
+	Name string
+	FS   string // ext4 or xfs
+	Pos  Pos
+}
+
+// A Ring is an io_uring of thread 1.
+type Ring struct {
+	Name  string
+	Modes []string // more than one: each is checked
+	Pos   Pos
+}
+
+// An ActorKind is what runs steps.
+type ActorKind string
+
+// The kinds of actors.
+const (
+	IRQ     ActorKind = "irq"
+	Softirq ActorKind = "softirq"
+	Task    ActorKind = "task"
+)
+
+// An Actor is a task or an interrupt and what it does.
+type Actor struct {
+	Kind  ActorKind
+	Name  string
+	CPU   int  // -1: any
+	Hard  bool // never threaded (IRQF_NO_THREAD)
+	Steps []Step
+	Pos   Pos
+}
+
+// A Step is one thing that an actor does.
+type Step struct {
+	Verb      string
+	Name      string   // bio, inode, lock or task
+	Ring      string   // of submit and wait
+	Request   string   // of submit
+	CPU       int      // of down and up
+	State     string   // target of down and up, "" is all the way
+	Fails     []string // states that may fail on the way
+	Count     int      // of wait
+	Unaligned bool
+	Extending bool
+	Pos       Pos
+}
+
+// An Expect is a verdict that the file expects.
+type Expect struct {
+	Versions []string
+	In       []string // configurations or ring modes; empty: all
+	Holds    bool
+	Kind     string // of the failure
+	Pos      Pos
+}
+
+// A Config is one configuration to check in.
+type Config struct {
+	Preempt string // a name of ConfigNames
+	Ring    string // ring mode, "" if the file has no ring
+}
+
+// String returns the name, for example "lazy" or "full/defer".
+func (c Config) String() string {
+	if c.Ring == "" {
+		return c.Preempt
+	}
+	return c.Preempt + "/" + c.Ring
+}
+
+func (c Config) matches(in []string) bool {
+	if len(in) == 0 {
+		return true
+	}
+	for _, s := range in {
+		if s == c.Preempt || s == c.Ring || s == c.String() {
+			return true
+		}
+	}
+	return false
+}
+
+// Matches reports whether name is the configuration or one half of it.
+func (c Config) Matches(name string) bool { return c.matches([]string{name}) }
+
+// A Case is one thing to check: a version in a configuration.
+type Case struct {
+	Version string
+	Config  Config
+}
+
+// ConfigCases returns the configurations of the file.
+func (f *File) ConfigCases() []Config {
+	modes := []string{""}
+	for _, r := range f.Rings {
+		modes = r.Modes
+		if len(modes) > 1 {
+			break
+		}
+	}
+	var out []Config
+	for _, p := range f.Configs {
+		for _, m := range modes {
+			out = append(out, Config{p, m})
+		}
+	}
+	return out
+}
+
+// Cases returns what the file asks: each version that it expects something of, in
+// each configuration for which it does.
+func (f *File) Cases() []Case {
+	var out []Case
+	for _, v := range VersionNames(f.Model) {
+		for _, c := range f.ConfigCases() {
+			if _, ok := f.Expected(Case{v, c}); ok {
+				out = append(out, Case{v, c})
+			}
+		}
+	}
+	return out
+}
+
+// Expected returns what the file expects of a case; ok is false if it expects
+// nothing.
+func (f *File) Expected(c Case) (e *Expect, ok bool) {
+	for i := range f.Expects {
+		e := &f.Expects[i]
+		if !c.Config.matches(e.In) {
+			continue
+		}
+		for _, v := range e.Versions {
+			if v == c.Version {
+				return e, true
+			}
+		}
+	}
+	return nil, false
+}
+
+// Wanted reports whether the file wants an extra property.
+func (f *File) Wanted(name string) bool {
+	for _, w := range f.Wants {
+		if w == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Bio returns the bio of that name, or nil.
+func (f *File) Bio(name string) *Bio {
+	for i := range f.Bios {
+		if f.Bios[i].Name == name {
+			return &f.Bios[i]
+		}
+	}
+	return nil
+}
+
+// An Error says what is wrong at one place of a scenario file.
+type Error struct {
+	Pos
+	Msg string
+}
+
+func (e *Error) Error() string { return e.Pos.String() + ": " + e.Msg }
+
+// An ErrorList is what [Parse] returns for a file that can not be used: at least
+// one error, in the order of lines for each kind of check.
+type ErrorList []*Error
+
+// Error returns the errors, one a line.
+func (l ErrorList) Error() string {
+	lines := make([]string, len(l))
+	for i, e := range l {
+		lines[i] = e.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap lets errors.As reach each [Error].
+func (l ErrorList) Unwrap() []error {
+	errs := make([]error, len(l))
+	for i, e := range l {
+		errs[i] = e
+	}
+	return errs
+}

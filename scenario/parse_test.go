@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scenario
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+)
+
+// TestParse runs the stories in testdata: text in, an explanation or errors out.
+func TestParse(t *testing.T) {
+	datadriven.Walk(t, "testdata/parse", func(t *testing.T, path string) {
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			f, err := Parse("x.scn", []byte(d.Input))
+			if err != nil {
+				return err.Error() + "\n"
+			}
+			if d.Cmd == "cases" {
+				var b strings.Builder
+				for _, c := range f.Cases() {
+					e, _ := f.Expected(c)
+					b.WriteString(c.Version + " in " + c.Config.String() + ": " + e.verdict() + "\n")
+				}
+				return b.String()
+			}
+			return f.Explain()
+		})
+	})
+}
+
+func TestLargeFile(t *testing.T) {
+	_, err := Parse("big.scn", bytes.Repeat([]byte("bio A\n"), 10<<20/6))
+	var e *Error
+	if !errors.As(err, &e) || e.Line != 1 || !strings.Contains(e.Msg, "at most 1048576") {
+		t.Fatalf("10 MB: %v", err)
+	}
+	_, err = Parse("long.scn", bytes.Repeat([]byte("#\nbio A\n"), 2000))
+	if !errors.As(err, &e) {
+		t.Fatalf("many statements: %v", err)
+	}
+}
+
+// FuzzParse looks for text that makes the parser panic, or that it accepts and
+// then can't say.
+func FuzzParse(f *testing.F) {
+	for _, dir := range []string{"testdata/parse", "../scenarios"} {
+		files, _ := filepath.Glob(dir + "/*")
+		for _, name := range files {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				continue
+			}
+			for _, part := range strings.Split(string(data), "----") {
+				_, text, _ := strings.Cut(part, "\nparse\n")
+				f.Add([]byte(text))
+			}
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file, err := Parse("f.scn", data)
+		if err != nil {
+			var list ErrorList
+			if !errors.As(err, &list) || len(list) == 0 {
+				t.Fatalf("no list of errors: %v", err)
+			}
+			for _, e := range list {
+				if e.Line < 1 || e.Col < 1 {
+					t.Fatalf("error without a place: %v", e)
+				}
+			}
+			return
+		}
+		if file.Explain() == "" {
+			t.Fatal("nothing to explain")
+		}
+		for _, c := range file.Cases() {
+			if _, ok := file.Expected(c); !ok {
+				t.Fatalf("case %v without expectation", c)
+			}
+		}
+	})
+}
