@@ -42,9 +42,10 @@ func newCalls(e *Engine) (*calls, error) {
 const callDepth = 1024
 
 // enter begins an I/O of a blocking call on f; it waits while an exclusive section
-// holds I/O back. The caller calls f.inode.End.
+// holds I/O back. The caller calls leave.
 func (k *calls) enter(f *File) {
 	c := k.e.m.Anyone()
+	f.inode.Enter(c)
 	if f.inode.TryBegin(c) {
 		return
 	}
@@ -61,6 +62,13 @@ func (k *calls) enter(f *File) {
 	for !h.Ready(c) {
 		h.wq.Sleep(c, h)
 	}
+}
+
+// leave ends an I/O of a blocking call on f.
+func (k *calls) leave(f *File) {
+	c := k.e.m.Anyone()
+	f.inode.Leave(c)
+	f.inode.End(c)
 }
 
 // A heldCall is a blocking call that an exclusive section holds back.
@@ -93,7 +101,7 @@ func (k *calls) transfer(f *File, kind Kind, p []byte, off int64) (int, error) {
 		return n, err
 	}
 	k.enter(f)
-	defer f.inode.End(k.e.m.Anyone())
+	defer k.leave(f)
 	if f.closed.Load() {
 		return 0, f.opError(kind.String(), off, int64(len(p)), 0, ErrClosed)
 	}
@@ -162,7 +170,7 @@ func (k *calls) sync(f *File, kind Kind) error {
 		return f.opError(kind.String(), -1, -1, 0, ErrWouldBlock)
 	}
 	k.enter(f)
-	defer f.inode.End(k.e.m.Anyone())
+	defer k.leave(f)
 	if f.closed.Load() {
 		return f.opError(kind.String(), -1, -1, 0, ErrClosed)
 	}

@@ -33,6 +33,7 @@ import (
 	"errors"
 
 	"endio/bio"
+	"endio/lockdep"
 	"endio/machine"
 )
 
@@ -54,7 +55,17 @@ type Inode struct {
 	held  waiterList  // I/O that is held back; guarded by lock
 	turns turnList    // who wants to exclude, first the holder; guarded by lock
 	spare *turn       // one for reuse; guarded by lock
+
+	// What the validator is told: who has the inode for itself owes the Admit that
+	// all others wait for, and who waits for I/O in the middle of a call owes its End.
+	section lockdep.IOMap
+	flight  lockdep.IOMap
 }
+
+var (
+	sectionClass = lockdep.NewClass("dio.section")
+	flightClass  = lockdep.NewClass("dio.flight")
+)
 
 // A Waiter is an I/O that may be held back. It belongs to the inode from a Begin
 // that returns false until Start is called.
@@ -94,13 +105,16 @@ type turnList struct{ head, tail *turn }
 
 // NewInode returns an Inode without I/O.
 func NewInode(m machine.Machine) *Inode {
-	return &Inode{
+	n := &Inode{
 		m:     m,
 		state: m.NewCounter("dio.state", 0),
 		wq:    m.NewWaitQueue("dio.wait"),
 		lock:  m.NewLock("dio.lock"),
 		data:  m.NewVar("dio.inode"),
 	}
+	n.section.SetClass(sectionClass)
+	n.flight.SetClass(flightClass)
+	return n
 }
 
 // Begin counts an I/O. It returns true if the I/O may be issued now. False
@@ -142,6 +156,23 @@ func (n *Inode) End(c machine.Context) {
 	}
 }
 
+// Enter tells the validator that a task is about to begin an I/O, will wait if it is held
+// back, and is the only one that will call End; then it calls Leave before that. An I/O
+// whose End anybody may call needs neither.
+func (n *Inode) Enter(c machine.Context) {
+	if lockdep.Enabled {
+		n.section.Wait(c.Task())
+		n.flight.Owe(c.Task())
+	}
+}
+
+// Leave is the opposite of Enter.
+func (n *Inode) Leave(c machine.Context) {
+	if lockdep.Enabled {
+		n.flight.Paid(c.Task())
+	}
+}
+
 // InFlight returns the number of I/Os that have begun and not ended. It is old
 // when it arrives.
 func (n *Inode) InFlight(c machine.Context) int64 { return n.state.Load(c) &^ excluded }
@@ -162,7 +193,14 @@ func (n *Inode) Exclude(c machine.Context) error {
 	if !c.InTask() {
 		return ErrAtomic
 	}
+	if lockdep.Enabled {
+		n.section.Wait(c.Task())
+	}
 	n.wait(c, n.enqueue(c))
+	if lockdep.Enabled {
+		n.section.Owe(c.Task())
+		n.flight.WaitHelping(c.Task())
+	}
 	n.wait(c, drained{n})
 	return nil
 }
@@ -170,6 +208,9 @@ func (n *Inode) Exclude(c machine.Context) error {
 // Admit ends the exclusive section of the caller: it starts all I/O that was held
 // back, and gives the turn to who comes next. Task context.
 func (n *Inode) Admit(c machine.Context) {
+	if lockdep.Enabled {
+		n.section.Paid(c.Task())
+	}
 	n.lock.Lock(c)
 	n.data.Write(c)
 	if n.turns.head == nil {

@@ -173,6 +173,8 @@ func (m *IOMap) born(t *Task) *Task {
 		siteClasses.mu.Lock()
 		if m.w.class == nil {
 			m.w.class = ioClass
+		}
+		if t == nil || t.v == defaultValidator { // a simulated kernel's reports name no addresses
 			m.w.addr = reflect.ValueOf(m).Pointer()
 		}
 		siteClasses.mu.Unlock()
@@ -181,7 +183,13 @@ func (m *IOMap) born(t *Task) *Task {
 }
 
 // SetClass gives m a class of its own.
-func (m *IOMap) SetClass(c *Class) { m.w.setClass(c, m) }
+func (m *IOMap) SetClass(c *Class) {
+	siteClasses.mu.Lock()
+	defer siteClasses.mu.Unlock()
+	if m.w.class != c {
+		m.w.Init(c)
+	}
+}
 
 // Owe says that t has to bring about the end of one more I/O.
 //

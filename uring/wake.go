@@ -4,9 +4,10 @@ package uring
 
 import (
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"endio/lockdep"
 )
 
 // Wake posts a completion with the given UserData and result 0 to r, and so
@@ -44,7 +45,7 @@ var messenger courier
 
 // A courier owns a ring that only sends messages.
 type courier struct {
-	mu   sync.Mutex
+	mu   lockdep.Mutex
 	ring *Ring // opened at first use, for the life of the process
 }
 

@@ -3,6 +3,7 @@
 package host
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"endio/lockdep"
@@ -46,6 +47,23 @@ type lock struct{ mu lockdep.Mutex }
 
 func (l *lock) Lock(machine.Context)   { l.mu.Lock() }
 func (l *lock) Unlock(machine.Context) { l.mu.Unlock() }
+
+// lockClasses are the validator's classes of the locks of completion code, by their
+// names.
+var lockClasses sync.Map
+
+// nameLock makes mu one of all locks with that name. Without the build tag lockdep
+// there is nothing to name.
+func nameLock(mu *lockdep.Mutex, name string) {
+	if !lockdep.Enabled {
+		return
+	}
+	class, ok := lockClasses.Load(name)
+	if !ok {
+		class, _ = lockClasses.LoadOrStore(name, lockdep.NewClass(name))
+	}
+	lockdep.SetClass(mu, class.(*lockdep.Class))
+}
 
 // noVar is a [machine.Var]: the host announces nothing.
 type noVar struct{}

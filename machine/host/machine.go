@@ -112,6 +112,9 @@ func New(cfg Config) (*Machine, error) {
 		return nil, fmt.Errorf("host: %d entries for a port: want a power of two from 2 to %d", cfg.Entries, 1<<14)
 	}
 	m := &Machine{cfg: cfg, online: make([]atomic.Bool, cfg.MaxShards), shards: make([]*shard, cfg.MaxShards)}
+	nameLock(&m.portsMu, "machine.ports")
+	nameLock(&m.hotplugMu, "machine.hotplug")
+	nameLock(&m.willing.mu, "machine.willing")
 	m.maxHolds = int32(runtime.GOMAXPROCS(0) / 2)
 	m.anyone = m.NewContext(0, nil, nil)
 	m.mon.init(m)
@@ -368,8 +371,11 @@ func (m *Machine) CPUs() int { return len(m.online) }
 func (m *Machine) Online(cpu machine.CPU) bool { return m.online[cpu].Load() }
 
 // NewLocal implements [machine.Machine].
-func (m *Machine) NewLocal(string) machine.Local {
+func (m *Machine) NewLocal(name string) machine.Local {
 	l := &local{m: m, sections: make([]section, m.CPUs())}
+	for i := range l.sections {
+		nameLock(&l.sections[i].mu, name)
+	}
 	m.hotplugMu.Lock()
 	m.locals = append(m.locals, l)
 	m.hotplugMu.Unlock()
@@ -377,7 +383,11 @@ func (m *Machine) NewLocal(string) machine.Local {
 }
 
 // NewLock implements [machine.Machine].
-func (m *Machine) NewLock(string) machine.Lock { return &lock{} }
+func (m *Machine) NewLock(name string) machine.Lock {
+	l := &lock{}
+	nameLock(&l.mu, name)
+	return l
+}
 
 // NewVar implements [machine.Machine].
 func (m *Machine) NewVar(string) machine.Var { return noVar{} }

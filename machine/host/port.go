@@ -97,6 +97,10 @@ type Port struct {
 // newPort returns a port of cpu on dev.
 func newPort(m *Machine, cpu machine.CPU, dev device, limit int) *Port {
 	p := &Port{m: m, dev: dev, limit: limit}
+	nameLock(&p.submitMu, "port.submit")
+	nameLock(&p.reapMu, "port.reap")
+	nameLock(&p.leadMu, "port.lead")
+	nameLock(&p.followers.mu, "port.followers")
 	p.rc = &Context{m: m, cpu: cpu, atomic: true, port: p}
 	p.rc.Private = m.cfg.NewPrivate(p.rc)
 	p.slots = make([]*Request, limit)

@@ -4,8 +4,8 @@ package host
 
 import (
 	"os"
-	"sync"
 
+	"endio/lockdep"
 	"endio/uring"
 )
 
@@ -57,12 +57,16 @@ type File struct {
 	F  *os.File // kept, so that it is not finalized while FD is in use
 	FD int
 
-	mu    sync.Mutex
+	mu    lockdep.Mutex
 	slots map[*Port]int32 // guarded by mu; a port's own copy is Port.files
 }
 
 // NewFile wraps f, which stays the caller's to close after [File.Forget].
-func NewFile(f *os.File) *File { return &File{F: f, FD: int(f.Fd())} }
+func NewFile(f *os.File) *File {
+	file := &File{F: f, FD: int(f.Fd())}
+	nameLock(&file.mu, "file.slots")
+	return file
+}
 
 // Forget takes f out of the tables of all ports: they hold a reference that would
 // keep the file open. No request on f may be in flight.

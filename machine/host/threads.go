@@ -3,8 +3,6 @@
 package host
 
 import (
-	"sync"
-
 	"endio/lockdep"
 	"endio/uring"
 )
@@ -18,9 +16,9 @@ const maxThreads = 64
 // and pwrite. They are started as they are needed and end when idle for good.
 type threads struct {
 	mu      lockdep.Mutex
-	todo    sync.Cond // signalled when queue grows; L is &mu
-	done    sync.Cond // signalled when results grow or woken is set
-	head    *Request  // started; guarded by mu, as all below
+	todo    lockdep.Cond // signalled when queue grows; L is &mu
+	done    lockdep.Cond // signalled when results grow or woken is set
+	head    *Request     // started; guarded by mu, as all below
 	tail    *Request
 	queued  int
 	results []uring.CQE // a queue: first is at index read
@@ -29,11 +27,12 @@ type threads struct {
 	running int // goroutines
 	idle    int // of those, waiting
 	closed  bool
-	ended   sync.WaitGroup
+	ended   lockdep.WaitGroup
 }
 
 func newThreads() *threads {
 	d := &threads{}
+	nameLock(&d.mu, "threads")
 	d.todo.L, d.done.L = &d.mu, &d.mu
 	return d
 }
@@ -122,6 +121,7 @@ func (d *threads) close() error {
 
 // loop executes requests until the device is closed.
 func (d *threads) loop() {
+	lockdep.Owe(&d.ended)
 	defer d.ended.Done()
 	d.mu.Lock()
 	defer d.mu.Unlock()

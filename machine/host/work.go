@@ -3,7 +3,6 @@
 package host
 
 import (
-	"sync"
 	"time"
 
 	"endio/lockdep"
@@ -131,15 +130,15 @@ type shard struct {
 	port *Port
 
 	mu     lockdep.Mutex
-	ended  *sync.Cond // a work instance has ended or stalled
-	head   *work      // queue of pending work; guarded by mu, as all below
+	ended  *lockdep.Cond // a work instance has ended or stalled
+	head   *work         // queue of pending work; guarded by mu, as all below
 	tail   *work
 	active *member
 	spares []*member
 	count  int    // of members
 	runs   uint64 // instances begun and ended: odd while the active member runs one
 	closed bool
-	wg     sync.WaitGroup
+	wg     lockdep.WaitGroup
 }
 
 // maxSpares is how many idle goroutines a shard keeps: one to take over at
@@ -156,7 +155,8 @@ type member struct {
 
 func newShard(m *Machine, cpu machine.CPU) *shard {
 	s := &shard{m: m, cpu: cpu, closed: true}
-	s.ended = sync.NewCond(&s.mu)
+	nameLock(&s.mu, "shard")
+	s.ended = lockdep.NewCond(&s.mu)
 	return s
 }
 
@@ -215,6 +215,7 @@ func (s *shard) activateLocked() {
 
 // serve is the life of a member.
 func (s *shard) serve(mb *member) {
+	lockdep.Owe(&s.wg)
 	defer s.wg.Done()
 	for {
 		if !s.runWork(mb) {
