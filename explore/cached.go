@@ -30,7 +30,7 @@ func (s *cached) pick(x *Exec) int {
 	todo := n.enabled &^ n.sleep
 	old, found := s.seen.lookup(key, n.sleep)
 	if found {
-		if s.checkCycle(x, d, key); x.failure != nil && x.failing {
+		if checkCycle(x, s.keys, d, key); x.failure != nil && x.failing {
 			return -1
 		}
 		todo = n.enabled & old &^ n.sleep
@@ -46,12 +46,13 @@ func (s *cached) pick(x *Exec) int {
 	return int(n.cur)
 }
 
-// checkCycle looks for the state on the path. If it is there, the steps since
+// checkCycle looks for the state at depth d on the path to it. If it is there, the steps since
 // then can be repeated for ever; they are a livelock if that is fair to all tasks
-// and leaves a task that is no daemon unfinished.
-func (s *cached) checkCycle(x *Exec, d int, key uint64) {
-	for k := len(s.keys[:min(d, len(s.keys))]) - 1; k >= 0; k-- {
-		if s.keys[k] != key {
+// and leaves a task that is no daemon unfinished. It is not a complete search for
+// livelocks: a cycle may be closed through a state that is not on the path.
+func checkCycle(x *Exec, keys []uint64, d int, key uint64) {
+	for k := min(d, len(keys)) - 1; k >= 0; k-- {
+		if keys[k] != key {
 			continue
 		}
 		always, took := x.enabled, uint64(0)
@@ -62,12 +63,12 @@ func (s *cached) checkCycle(x *Exec, d int, key uint64) {
 		if always&^took != 0 {
 			return
 		}
-		x.livelock(k, took)
+		x.livelock(took)
 		return
 	}
 }
 
-func (x *Exec) livelock(k int, took uint64) {
+func (x *Exec) livelock(took uint64) {
 	var victim *Task
 	names := ""
 	x.Tasks(func(t *Task) {

@@ -43,6 +43,7 @@ func newExec(p *Program, s strategy, o *Options) *Exec {
 	if o.ids != nil {
 		x.ids = o.ids
 	}
+	_, x.hist.inverse = s.(*optimal)
 	x.hist.init()
 	return x
 }
@@ -277,6 +278,9 @@ func (x *Exec) choice() *Task {
 	}
 	if x.depth >= x.maxSteps {
 		x.ended = overrun
+		if r, ok := x.strat.(*replay); ok {
+			r.cycle(x) // sets x.ended if it can say more
+		}
 		return nil
 	}
 	id := x.strat.pick(x)

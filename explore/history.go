@@ -24,15 +24,16 @@ type event struct {
 //
 // Sets of events are bit sets of stride words.
 type history struct {
-	known  int // events below this are recorded
-	events []event
-	accs   []access
-	stride int
-	past   []uint64 // happens-before (dependence), reflexive: stride words an event
-	after  []uint64 // the inverse of past, irreflexive
-	sync   []uint64 // happens-before by synchronisation only; see races
-	byTask [MaxTasks][]uint64
-	objs   []objHistory // by stable object id
+	known   int // events below this are recorded
+	events  []event
+	accs    []access
+	stride  int
+	past    []uint64 // happens-before (dependence), reflexive: stride words an event
+	inverse bool     // after is wanted
+	after   []uint64 // the inverse of past, irreflexive
+	sync    []uint64 // happens-before by synchronisation only; see races
+	byTask  [MaxTasks][]uint64
+	objs    []objHistory // by stable object id
 
 	root    uint64 // hash of the choices made in Init
 	plain   bool   // some object has plain accesses
@@ -88,7 +89,7 @@ func (h *history) rewind(known int) {
 		}
 		cut(o.rel)
 	}
-	for i := 0; i < known; i++ {
+	for i := 0; h.inverse && i < known; i++ {
 		cut(h.afterOf(i))
 	}
 	h.known = known
@@ -196,7 +197,9 @@ func (h *history) record(t *Task, enabled uint64) {
 	past, sync := h.pastOf(i), h.syncOf(i)
 	clear(past)
 	clear(sync)
-	clear(h.afterOf(i))
+	if h.inverse {
+		clear(h.afterOf(i))
+	}
 	base := h.seed(s.op, t.id)
 	if p := h.lastOf(t.id); p >= 0 {
 		or(past, h.pastOf(p))
@@ -216,6 +219,9 @@ func (h *history) record(t *Task, enabled uint64) {
 	}
 	w, bit := i>>6, uint64(1)<<(i&63)
 	for v, b := range past {
+		if !h.inverse {
+			break
+		}
 		for ; b != 0; b &= b - 1 {
 			h.after[(v<<6+bits.TrailingZeros64(b))*h.stride+w] |= bit
 		}

@@ -456,8 +456,9 @@ func (s *searching) checkDeterminism(cur **Exec) {
 			first = x
 			continue
 		}
-		if first.failure != nil && !first.failure.same(x.failure) || first.failure == nil && x.failure != nil ||
-			first.hist.class(first.depth) != x.hist.class(x.depth) {
+		bounded := first.failure != nil && first.failure.Kind == StepBound // a replay may say livelock
+		same := first.failure == nil && x.failure == nil || first.failure != nil && first.failure.same(x.failure)
+		if !same && !bounded || first.hist.class(first.depth) != x.hist.class(x.depth) {
 			s.differs(first, x)
 			return
 		}
@@ -662,11 +663,14 @@ func (s *searching) explain(f *Failure) {
 	}
 	all, tr := s.replayOnce(f.sched, true)
 	for _, g := range all {
+		if f.Kind == StepBound && g.Kind == Livelock {
+			f.Kind, f.Text, f.Task = g.Kind, g.Text, g.Task // the declared states tell more
+		}
 		if !f.same(g) {
 			continue
 		}
 		f.Trace, f.Steps, f.Preemptions = tr, g.Steps, g.Preemptions
-		if !s.o.NoMinimise && !s.o.KeepGoing {
+		if !s.o.NoMinimise && !s.o.KeepGoing && f.Kind != Livelock && f.Kind != StepBound {
 			*f = *s.minimise(f)
 		}
 		return

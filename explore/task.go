@@ -213,7 +213,7 @@ func (t *Task) resume() {
 // another switches once.
 func (t *Task) point() {
 	x := t.x
-	if x.checked || x.cur != t && !t.starting {
+	if x.checked && x.depth < maxInspected || x.cur != t && !t.starting || x.tracing != nil {
 		x.inspect(t)
 	}
 	if x.unwind || t.epoch != x.epoch {

@@ -127,6 +127,7 @@ type replay struct {
 	// strict makes a schedule that does not fit a failure; otherwise the
 	// execution just ends there.
 	strict bool
+	keys   []uint64 // the states on the way, if the program declares them
 }
 
 func (s *replay) begin(x *Exec) bool {
@@ -141,7 +142,11 @@ func (s *replay) begin(x *Exec) bool {
 
 func (s *replay) pick(x *Exec) int {
 	if x.depth >= len(s.tasks) {
+		s.cycle(x)
 		return -1
+	}
+	if x.stateFn != nil {
+		s.keys = append(s.keys, x.stateKey())
 	}
 	if i := int(s.tasks[x.depth]); i < len(x.order) {
 		if id := int(x.order[i]); x.enabled>>id&1 == 1 {
@@ -154,6 +159,14 @@ func (s *replay) pick(x *Exec) int {
 			"replay: step %d can't be taken: the program is not the one that the token was made with, or is not deterministic", x.depth+1)}, nil)
 	}
 	return -1
+}
+
+// cycle looks whether the state at the end of the schedule was there before, if
+// the program declares it.
+func (s *replay) cycle(x *Exec) {
+	if x.stateFn != nil {
+		checkCycle(x, s.keys, x.depth, x.stateKey())
+	}
 }
 
 func (s *replay) choose(x *Exec, n int) int {

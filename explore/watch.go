@@ -225,6 +225,9 @@ func (x *Exec) inspect(t *Task) {
 	x.checkStrays()
 }
 
+// maxInspected bounds the steps of an execution that are inspected.
+const maxInspected = 1000
+
 // maxDumps bounds how often the stacks of all goroutines are looked through.
 const maxDumps = 50
 
