@@ -12,3 +12,14 @@ detect-lockdep:
 
 fuzz-lockdep:
 	go test ./lockdep/selftest -run NONE -fuzz FuzzParse -fuzztime 2m
+
+# explore: speed on one core, longer comparisons of the reduction, and 10 million executions without a leak.
+.PHONY: bench-check bench-check-explore explore-long
+bench-check: bench-check-explore
+
+bench-check-explore:
+	GOMAXPROCS=1 go test ./explore -run NONE -bench . -benchtime 1s -benchmem -count 3
+
+explore-long:
+	go test ./explore -run 'Oracle' -v -timeout 1h -oracle.programs 200000 -oracle.seed 1000
+	go test ./explore -run 'NoLeak' -v -timeout 1h -explore.long
