@@ -1,7 +1,7 @@
 # lockdep: tests with the validator on, its benchmark beside its peers, and what they find.
 .PHONY: test-lockdep bench-lockdep detect-lockdep fuzz-lockdep
 test-lockdep:
-	go test -tags lockdep ./...
+	ENDIO_MUTATE=1 go test -tags lockdep ./...
 
 bench-lockdep:
 	cd bench/lockdep && go run -tags lockdep,deadlock . speed

@@ -113,7 +113,9 @@ func FailTests(tb TB) {
 }
 
 // RunTests runs the tests of a package and returns the exit code for os.Exit: 1 if there was any
-// report that no test took for its own. Call it from TestMain.
+// report that no test took for its own. Call it from TestMain. A goroutine of which it is certain
+// that it would wait for itself for ever ends the process with code 1 at once, instead of
+// the time limit of the tests.
 func RunTests(m interface{ Run() int }) int {
 	reports := 0
 	var mu sync.Mutex
@@ -122,6 +124,9 @@ func RunTests(m interface{ Run() int }) int {
 		defer mu.Unlock()
 		reports++
 		os.Stderr.WriteString(r.Text)
+		if r.Certain {
+			os.Exit(1)
+		}
 	})
 	defer restore()
 	code := m.Run()
