@@ -11,9 +11,8 @@ import "sync"
 // Concurrent Systems, 1996, section 5.4 (state matching and sleep sets).
 type cached struct {
 	dfs
-	seen   *sharedTable
-	keys   []uint64 // of the states on the path
-	closed bool     // the table may not grow any more
+	seen *sharedTable
+	keys []uint64 // of the states on the path
 }
 
 func newCached(memory int64) *cached {

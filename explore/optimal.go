@@ -400,9 +400,6 @@ func (s *optimal) reverse(x *Exec, i int, e *second) {
 	s.variants(x, i, e)
 }
 
-// maxVariants bounds the sets of steps that variants tries for one race.
-const maxVariants = 64
-
 // variants plants, for a guard over several objects, also the sequences that
 // leave out steps which conflict with e: one of them may be what blocks it.
 func (s *optimal) variants(x *Exec, i int, e *second) {

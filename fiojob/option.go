@@ -188,7 +188,7 @@ func list(name string, field func(*Job) *[]string) option {
 	return option{name: name, set: func(d *draft, v string) error {
 		parts := splitEscaped(v, ':')
 		if slices.Contains(parts, "") {
-			return fmt.Errorf("%q has an empty name in it: names are separated by one colon, and a colon in a name is written \\:", v)
+			return fmt.Errorf("%q has an empty name in it: names are separated by one colon, and \\: is a colon in a name", v)
 		}
 		*field(&d.job) = parts
 		return nil

@@ -11,7 +11,6 @@ import (
 	"os"
 	"runtime"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"endio/fiojob"
@@ -140,7 +139,7 @@ func (c *Clone) open(engine Engine) error {
 		case fiojob.OSync:
 			flags |= os.O_SYNC
 		case fiojob.ODSync:
-			flags |= syscall.O_DSYNC
+			flags |= dsyncFlag
 		}
 	}
 	for _, s := range c.shares {

@@ -277,9 +277,7 @@ func TestPlanErrors(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o666); err != nil {
-		t.Fatal(err)
-	}
+	makePipe(t, filepath.Join(dir, "pipe"))
 	for _, tt := range []struct{ job, want string }{
 		{"rw=read", "the file does not exist or is empty: size= or filesize= says"},
 		{"rw=read\nfilename=sub\nsize=1m", "is a directory"},

@@ -305,8 +305,9 @@ func (p *parser) baseOps(start int, list string) *SyntaxError {
 		case "T=true", "T=false":
 			s.op, s.result = opBaseTry, text[2:]
 		default:
-			ctx, ok := strings.CutPrefix(text, "L nested-under(")
-			if ctx, ok = strings.CutSuffix(ctx, ")"); !ok || !isName(ctx) {
+			ctx, opened := strings.CutPrefix(text, "L nested-under(")
+			ctx, closed := strings.CutSuffix(ctx, ")")
+			if !opened || !closed || !isName(ctx) {
 				return p.errorf(min(here, len(p.text)), "unknown operation %q on a base mutex", clip(text))
 			}
 			s.op, s.ctx = opBaseLock, ctx

@@ -216,8 +216,7 @@ func opaque(t reflect.Type) bool {
 // A foldLog keeps what contexts observed, in order, so that a replayed prefix
 // need not walk memory again.
 type foldLog struct {
-	n   int
-	log []uint64
+	n int
 }
 
 func (l *foldLog) begin() { l.n = 0 }
