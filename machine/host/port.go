@@ -443,3 +443,7 @@ func (p *Port) Cancel(r *Request) {
 
 // kick makes the leader of p look up, if one waits in the kernel.
 func (p *Port) kick() { p.dev.wake() }
+
+// ReapContext returns the atomic context of whoever reaps p. It is for tests that
+// complete I/O without a device: nobody may reap p meanwhile.
+func (p *Port) ReapContext() *Context { return p.rc }
