@@ -174,7 +174,7 @@ func (n *Inode) Leave(c machine.Context) {
 }
 
 // InFlight returns the number of I/Os that have begun and not ended. It is old
-// when it arrives.
+// when it arrives, and may count an I/O that is about to be held back.
 func (n *Inode) InFlight(c machine.Context) int64 { return n.state.Load(c) &^ excluded }
 
 // drained is ready when nothing is in flight under an exclusive section.
@@ -225,15 +225,17 @@ func (n *Inode) Admit(c machine.Context) {
 	for w := held.head; w != nil; w = w.next {
 		begun++
 	}
-	// What was held back begins here, before the next section is drained.
+	// What was held back begins here. It must be counted before the next holder can
+	// see that it is his turn, or he finds the inode drained.
 	next := n.turns.head
 	if next == nil {
 		n.turns.tail = nil
 		begun -= excluded
-	} else {
-		next.mine.Add(c, 1)
 	}
 	n.state.Add(c, begun)
+	if next != nil {
+		next.mine.Add(c, 1)
+	}
 	t.mine.Add(c, -1)
 	n.spare = t
 	n.lock.Unlock(c)

@@ -40,6 +40,8 @@ type Context struct {
 	hardIRQ   bool // a hardirq that is never threaded
 	want      bool // the step being declared pins cpu
 	holds     bool // pins cpu
+	declared  *CPU // for which the pending step was declared
+	moveTo    *CPU // where the task goes when it can be taken off cpu
 	picked    bool // cpu was chosen for the step being declared
 	init      bool // of Init: takes no steps
 	makes     uint64
@@ -217,6 +219,8 @@ func (c *Context) canRun(hold bool) bool {
 		return c.k.cfg.Concurrent || p.depth == 0
 	case c.k.cfg.Concurrent:
 		return true
+	case c.cpu != c.declared && !c.migratable():
+		return true // was moved: declares its step again
 	case c.migratable() && !hold:
 		for _, q := range c.k.cpus {
 			if q.active && q.tasksRun() {
@@ -280,15 +284,21 @@ func (c *Context) declareCPU(s *explore.Step, hold bool) {
 		}
 		return
 	}
+	c.declared = c.cpu
 	switch {
 	case hold || c.holds:
 		s.On(c.cpu.obj, explore.Modify)
+		if c.worker != nil && !c.holds { // hotplug may move it
+			for _, p := range c.k.cpus {
+				s.On(p.obj, explore.Observe)
+			}
+		}
 		if c.entering && !c.cpu.online {
 			for _, p := range c.k.cpus {
 				s.On(p.obj, explore.Modify)
 			}
 		}
-	case c.any:
+	case c.any || c.worker != nil:
 		for _, p := range c.k.cpus {
 			s.On(p.obj, explore.Observe)
 		}
@@ -332,6 +342,9 @@ func (c *Context) arrive(hold bool) bool {
 	if c.kind != InTask || c.holds || c.k.cfg.Concurrent {
 		return true
 	}
+	if c.cpu != c.declared && !c.migratable() {
+		return c.picked
+	}
 	if c.irqThread && !c.cpu.online {
 		c.cpu = c.k.firstOnline()
 		return false
@@ -367,6 +380,9 @@ func (c *Context) unpin() {
 	if c.holds {
 		c.holds = false
 		c.cpu.pinned = nil
+		if c.moveTo != nil {
+			c.cpu, c.moveTo = c.moveTo, nil
+		}
 	}
 	c.lone = 0
 }
@@ -439,6 +455,9 @@ func (c *Context) Check(ok bool, format string, args ...any) {
 		c.t.Fail(explore.Assertion, fmt.Sprintf(format, args...), "")
 	}
 }
+
+// Yield is a step that does nothing: others may run before it.
+func (c *Context) Yield() { c.step("yield", nil) }
 
 // Choose returns one of 0 to n-1; the explorer tries all. It is part of the running
 // step.

@@ -85,7 +85,7 @@ func (k *Kernel) initHotplug() {
 		{Name: "RCUTREE_PREP", Fails: true},
 		{Name: "TIMERS_PREPARE", Teardown: ok(timersDead), visible: true},
 		{Name: StatePrepareDyn},
-		{Name: "BRINGUP_CPU", Startup: ok(bringUp), visible: true},
+		{Name: "BRINGUP_CPU", Startup: ok(bringUp), Fails: true, visible: true},
 		{Name: "SCHED_STARTING", Section: Starting},
 		{Name: "RCUTREE_DYING", Section: Starting},
 		{Name: "TICK_DYING", Section: Starting},
@@ -253,7 +253,7 @@ func (k *Kernel) invoke(c *Context, p *CPU, s *HotplugState, up, mayFail bool) e
 	if up {
 		fn = s.Startup
 	}
-	if mayFail && s.Fails && (fn != nil || up || p.online) && k.failHere(c) {
+	if mayFail && s.mayFail(p, up) && k.failHere(c) {
 		return fmt.Errorf("%w (%s)", ErrHotplug, s.Name)
 	}
 	if fn == nil {
@@ -272,6 +272,19 @@ func (k *Kernel) invoke(c *Context, p *CPU, s *HotplugState, up, mayFail bool) e
 		k.cur = c
 	}
 	return err
+}
+
+// mayFail reports whether s can fail in that direction: a CPU that runs can be
+// refused to be stopped (TEARDOWN_CPU), but one that is up has passed that; and
+// what is behind it on the way down can't be refused any more.
+func (s *HotplugState) mayFail(p *CPU, up bool) bool {
+	switch {
+	case !s.Fails:
+		return false
+	case up:
+		return s.Name != "TEARDOWN_CPU"
+	}
+	return p.online && s.Name != "BRINGUP_CPU"
 }
 
 // failHere lets the explorer decide whether a state fails. Of states next to each
@@ -365,7 +378,11 @@ func workqueueOnline(c *Context, p *CPU) {
 	p.pool.associated = true
 	for _, w := range p.pool.workers {
 		w.c.any = false
-		w.c.cpu = p
+		if w.c.holds && w.c.cpu != p {
+			w.c.moveTo = p // when its CPU can let it go
+		} else {
+			w.c.cpu = p
+		}
 	}
 }
 

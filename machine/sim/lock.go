@@ -48,6 +48,7 @@ func (l *lock) describe(_ *Context, w *explore.Wait) {
 }
 
 func (c *Context) dep(m *lockdep.Map, how lockdep.How) {
+	c.enterNow()
 	if c.ld != nil {
 		c.k.cur = c
 		c.ld.Acquire(m, how, 0)

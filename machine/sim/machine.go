@@ -142,7 +142,6 @@ func (l *machineLocal) enter(c *Context, p *CPU) bool {
 	if c.token&(l.bit<<p.id) != 0 {
 		c.t.Fail(explore.Deadlock, fmt.Sprintf("%s %q enters section %s, in which it is already", c.kind, c.name, part.name), "")
 	}
-	c.dep(&part.dep, lockdep.Exclusive)
 	// The step also covers the workqueues of p: see cover.
 	c.want, c.picked = true, true
 	accs := [2]acc{{p.wq, explore.AtomicUpdate}, {c.cpu.obj, explore.Observe}}
@@ -157,11 +156,9 @@ func (l *machineLocal) enter(c *Context, p *CPU) bool {
 	c.step("enter "+part.name, cond, accs[:n]...)
 	c.want, c.picked = false, false
 	if c.entering { // its CPU is gone
-		c.undep(&part.dep)
 		return false
 	}
 	if c.migratable() && !c.cpu.online || c.any && c.holds && !c.cpu.active && c.irqsOff == 0 && c.preempt == 0 && !l.m.k.cfg.Concurrent {
-		c.undep(&part.dep)
 		c.unpin()
 		return false
 	}
@@ -173,6 +170,7 @@ func (l *machineLocal) enter(c *Context, p *CPU) bool {
 	if c.irqsOff == 1 && c.ld != nil {
 		c.ld.HardirqsOff(0)
 	}
+	c.dep(&part.dep, lockdep.Exclusive)
 	c.hold(p.wq, part.name)
 	c.enterSection(l.bit, p)
 	c.covering(p.wq)
@@ -241,7 +239,6 @@ func (l *machineLock) Lock(mc machine.Context) {
 	if c.init {
 		return
 	}
-	c.dep(&l.dep, lockdep.Exclusive)
 	if l.owner == c {
 		c.t.Fail(explore.Deadlock, fmt.Sprintf("%s %q takes lock %s, which it holds", c.kind, c.name, l.name), "")
 	}
@@ -252,6 +249,7 @@ func (l *machineLock) Lock(mc machine.Context) {
 	if c.irqsOff == 1 && c.ld != nil {
 		c.ld.HardirqsOff(0)
 	}
+	c.dep(&l.dep, lockdep.Exclusive)
 	l.take(c)
 	c.token |= l.bit
 	c.covering(l.obj)

@@ -258,9 +258,11 @@ func (w *worker) callStall(c *Context, x *Work) {
 	n := k.newContext(InHardirq, c.cpu, c.name+", going to sleep")
 	n.carrier, n.t = c, c.t
 	n.irqsOff = 1
-	held := c.holds
+	if n.ld != nil {
+		n.ld.HardirqsOff(0)
+	}
 	if !k.cfg.Concurrent {
-		if !held {
+		if !c.holds {
 			c.want = true
 			c.step("sleeping", nil)
 			c.want = false

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enginecheck
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"endio/explore"
+	"endio/machine/sim"
+)
+
+// TestEngine explores every check in every preemption configuration, and on the
+// machine whose CPUs are several threads each. With ENDIO_SIM=full (make
+// sim-full) the large checks are among them.
+func TestEngine(t *testing.T) {
+	configs := append(sim.Configs(), sim.Config{Preemption: sim.Full, Concurrent: true})
+	if raceDetector || testing.Short() {
+		configs = []sim.Config{{}, {Preemption: sim.Full}}
+	}
+	for _, k := range Checks() {
+		if k.Large && os.Getenv("ENDIO_SIM") != "full" {
+			continue
+		}
+		t.Run(k.Name, func(t *testing.T) {
+			for _, cfg := range configs {
+				r, err := explore.Explore(context.Background(), k.Program(cfg), explore.Options{Strategy: explore.Cached()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Logf("%s; %d states, %d steps", r, r.States, r.Steps)
+				if f := r.Failure; f != nil {
+					t.Fatalf("%s\n%s\n%s\n%s", f, f.Details, f.Token, f.Trace)
+				}
+				if r.Verdict != explore.Holds || r.Scope != "exhausted" {
+					t.Errorf("%s: verdict %v, scope %q, want holds, exhausted", k.Name, r.Verdict, r.Scope)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enginecheck
+
+import (
+	"errors"
+	"fmt"
+
+	"endio/batch"
+	"endio/bio"
+	"endio/dio"
+	"endio/explore"
+	"endio/machine"
+	"endio/machine/sim"
+)
+
+// A Check is one program, for any configuration.
+type Check struct {
+	Name string
+	Doc  string // what it is about, one line
+	Init func(x *explore.Exec, cfg sim.Config)
+
+	// Large checks take minutes in the preemptible configurations.
+	Large bool
+}
+
+// Program returns the check as a program of the explorer.
+func (k Check) Program(cfg sim.Config) *explore.Program {
+	return &explore.Program{
+		Name:       k.Name + ", " + cfg.String(),
+		SkipFrames: []string{"endio/machine/sim.", "iter.", "runtime."},
+		Init:       func(x *explore.Exec) { k.Init(x, cfg) },
+	}
+}
+
+// Checks returns all checks.
+func Checks() []Check {
+	return []Check{
+		{Name: "batch", Init: checkBatch, Doc: "3 completions from interrupts and 1 from a preemptible task of 2 CPUs, 1 hotplug attempt that may fail at any state"},
+		{Name: "stall", Init: checkStall, Doc: "a handler waits for the handler behind it, while its CPU may go down"},
+		{Name: "order", Init: checkOrder, Doc: "the handlers of one CPU start in the order in which they were added"},
+		{Name: "delay", Init: checkDelay, Doc: "completions gather for a while before they are run, while their CPU may go down"},
+		{Name: "return", Init: checkReturn, Doc: "a CPU goes down and comes back, each of which may fail"},
+		{Name: "later", Init: checkLater, Doc: "a handler moves itself to a task, once"},
+		{Name: "chain", Init: checkChain, Doc: "a parent ends after its children, with the first error"},
+		{Name: "reuse", Init: checkReuse, Doc: "a handler starts its own bio again"},
+		{Name: "drain", Init: checkDrain, Doc: "a task drains an inode on which it has a completion to run itself"},
+		{Name: "stacked", Init: checkStacked, Doc: "a write in flight ends in a handler that the draining task must run itself"},
+		{Name: "late", Init: checkLate, Doc: "a write is submitted while a task drains"},
+		{Name: "turns", Init: checkTurns, Doc: "two tasks drain one inode, and a write is held back"},
+		{Name: "handler", Init: checkHandler, Doc: "a handler drains the inode of its own write"},
+		{Name: "all", Init: checkAll, Large: true, Doc: "drain, late write, an owner and a hotplug attempt together"},
+	}
+}
+
+func checkBatch(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{Pass: 2})
+	for i, cpu := range []int{1, 1, 0} {
+		b := r.bio(bio.CompleteInTask, nil)
+		r.irq(nil, cpu, fmt.Sprintf("irq%d", i), func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
+	}
+	b := r.bio(bio.CompleteInTask, nil)
+	r.k.Go(nil, "task", sim.TaskOptions{}, func(c *sim.Context) {
+		c.PreemptDisable() // or the handler would be called at once
+		bio.End(c, r.bs, b, nil)
+		c.PreemptEnable()
+	})
+	r.hotplug(false)
+}
+
+func checkStall(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{Pass: 1})
+	done := r.k.NewCompletion(nil, "second")
+	bios := []*bio.Bio{
+		r.bio(bio.CompleteInTask, func(c *sim.Context, _ *bio.Bio) { done.Wait(c) }),
+		r.bio(bio.CompleteInTask, func(c *sim.Context, _ *bio.Bio) { done.Complete(c) }),
+		r.bio(bio.CompleteInTask, nil),
+	}
+	for i, b := range bios {
+		r.irq(nil, 1, fmt.Sprintf("irq%d", i), func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
+	}
+	r.hotplug(false)
+}
+
+func checkOrder(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{Pass: 2})
+	for i := range 3 {
+		b := r.bio(bio.CompleteInTask, func(c *sim.Context, _ *bio.Bio) {
+			if r.mem.order[0] != i {
+				c.Fail(sim.OutOfOrder, "the handler of bio %d starts before that of bio %d, which was added earlier", i, r.mem.order[0])
+			}
+			r.mem.order = r.mem.order[1:]
+		})
+		r.irq(nil, 1, fmt.Sprintf("irq%d", i), func(c *sim.Context) {
+			bio.End(c, r.bs, b, nil)
+			r.mem.order = append(r.mem.order[:len(r.mem.order):len(r.mem.order)], i)
+		})
+	}
+}
+
+func checkDelay(x *explore.Exec, cfg sim.Config) {
+	cfg.Timers = true
+	r := newRig(x, cfg, batch.Options{Delay: 1000})
+	for i := range 2 {
+		b := r.bio(bio.CompleteInTask, nil)
+		r.irq(nil, 1, fmt.Sprintf("irq%d", i), func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
+	}
+	r.hotplug(false)
+}
+
+func checkReturn(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{})
+	for i := range 2 {
+		b := r.bio(bio.CompleteInTask, nil)
+		r.irq(nil, 1, fmt.Sprintf("irq%d", i), func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
+	}
+	r.hotplug(true)
+}
+
+func checkLater(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{})
+	for i := range 2 {
+		calls := 0
+		var b *bio.Bio
+		b = r.bio(0, func(c *sim.Context, self *bio.Bio) {
+			if calls++; calls > 2 {
+				c.Fail(sim.EndlessDefer, "bio %d is deferred again by the handler that was deferred", i)
+			}
+			r.mem.runs[i]-- // until it does not move itself
+			if bio.CompleteLater(c, r.bs, self) {
+				return
+			}
+			r.mem.runs[i]++
+			r.wantTask(c, i)
+		})
+		r.k.Root(&calls)
+		r.irq(nil, i, fmt.Sprintf("irq%d", i), func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
+	}
+}
+
+var errIO = errors.New("I/O error")
+
+func checkChain(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{})
+	parent := r.bio(bio.CompleteInTask, func(c *sim.Context, b *bio.Bio) {
+		if b.Err != errIO {
+			c.Fail(explore.Assertion, "the parent's error is %v, one child had %q", b.Err, errIO)
+		}
+	})
+	init := r.m.InitContext()
+	children := []*bio.Bio{{}, {}}
+	r.k.Root(&children)
+	for _, ch := range children {
+		if err := bio.Chain(r.m, init, ch, parent); err != nil {
+			r.k.Fail(explore.Assertion, err.Error())
+		}
+	}
+	r.k.Root(&parent)
+	ended := 0
+	r.k.Root(&ended)
+	end := func(c *sim.Context, b *bio.Bio, err error) {
+		ended++
+		bio.End(c, r.bs, b, err)
+	}
+	r.irq(nil, 0, "irq0", func(c *sim.Context) { end(c, children[0], errIO) })
+	r.irq(nil, 1, "irq1", func(c *sim.Context) { end(c, children[1], nil) })
+	r.k.Go(nil, "task", sim.TaskOptions{}, func(c *sim.Context) { end(c, parent, nil) })
+}
+
+func checkReuse(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{})
+	var b *bio.Bio
+	b = r.bio(bio.CompleteInTask, func(c *sim.Context, b *bio.Bio) {
+		if r.mem.runs[0] == 2 {
+			return
+		}
+		if err := b.Start(); err != nil {
+			c.Fail(explore.Assertion, "start of a bio in its handler: %v", err)
+		}
+		r.irq(c, 0, "irq1", func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
+	})
+	r.mem.want[0] = 2
+	r.irq(nil, 1, "irq0", func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
+}
+
+func checkDrain(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{}).withInode().withOwner()
+	r.begun(2)
+	owned := r.bio(0, nil)
+	owned.Owner = r.owner
+	other := r.bio(bio.CompleteInTask, nil)
+	r.irq(nil, 1, "irq0", func(c *sim.Context) { r.finish(c, owned) })
+	r.irq(nil, 0, "irq1", func(c *sim.Context) { r.finish(c, other) })
+	r.k.Go(nil, "truncate", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) {
+		c.SetHelper(r.owner, r.wake)
+		r.exclusive(c)
+		r.owner.Wait(c, ran{r, 0})
+	})
+}
+
+func checkStacked(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{}).withInode().withOwner()
+	r.begun(1)
+	upper := r.bio(0, nil)
+	lower := r.bio(0, func(c *sim.Context, _ *bio.Bio) { r.finish(c, upper) })
+	lower.Owner = r.owner
+	r.irq(nil, 1, "irq", func(c *sim.Context) { bio.End(c, r.bs, lower, nil) })
+	r.k.Go(nil, "truncate", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) {
+		c.SetHelper(r.owner, r.wake)
+		r.exclusive(c)
+	})
+}
+
+func (r *rig) writer(name string) {
+	b := r.bio(0, nil)
+	issue := func(c *sim.Context) {
+		if r.mem.drained {
+			c.Fail(explore.Assertion, "a write is issued while a task has the inode for itself")
+		}
+		r.irq(c, 1, "irq of "+name, func(c *sim.Context) { r.finish(c, b) })
+	}
+	w := &dio.Waiter{Start: func(c machine.Context, _ *dio.Waiter) { issue(c.(*sim.Context)) }}
+	r.k.Root(w)
+	r.k.Go(nil, name, sim.TaskOptions{}, func(c *sim.Context) {
+		if r.inode.Begin(c, w) {
+			issue(c)
+		}
+	})
+}
+
+func checkLate(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{}).withInode()
+	r.begun(1)
+	b := r.bio(0, nil)
+	r.irq(nil, 0, "irq0", func(c *sim.Context) { r.finish(c, b) })
+	r.writer("writer")
+	r.k.Go(nil, "truncate", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) { r.exclusive(c) })
+}
+
+func checkTurns(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{}).withInode()
+	r.writer("writer")
+	for i := range 2 {
+		r.k.Go(nil, fmt.Sprintf("truncate%d", i), sim.TaskOptions{CPU: sim.OnCPU(i)}, func(c *sim.Context) { r.exclusive(c) })
+	}
+}
+
+func checkHandler(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{}).withInode()
+	r.begun(2)
+	a := r.bio(bio.CompleteInTask, func(c *sim.Context, _ *bio.Bio) { r.exclusive(c) })
+	b := r.bio(0, func(c *sim.Context, _ *bio.Bio) {})
+	r.k.Go(nil, "task", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) { r.finish(c, a) })
+	r.irq(nil, 1, "irq", func(c *sim.Context) { r.finish(c, b) })
+}
+
+func checkAll(x *explore.Exec, cfg sim.Config) {
+	checkDrainOn(newRig(x, cfg, batch.Options{Pass: 2}).withInode().withOwner())
+}
+
+// checkDrainOn is drain and late together, with hotplug.
+func checkDrainOn(r *rig) {
+	r.begun(2)
+	owned := r.bio(0, nil)
+	owned.Owner = r.owner
+	other := r.bio(bio.CompleteInTask, nil)
+	r.irq(nil, 1, "irq0", func(c *sim.Context) { r.finish(c, owned) })
+	r.irq(nil, 1, "irq1", func(c *sim.Context) { r.finish(c, other) })
+	r.writer("writer")
+	r.k.Go(nil, "truncate", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) {
+		c.SetHelper(r.owner, r.wake)
+		r.exclusive(c)
+		r.owner.Wait(c, ran{r, 0})
+	})
+	r.hotplug(false)
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package enginecheck has the programs with which the engine's completion code,
+// the production packages bio, batch and dio, is checked on the simulated kernel.
+//
+// Each program is small enough that all of its interleavings can be explored. What
+// is checked in each: a handler runs exactly once, where the bio asked for it;
+// nothing is lost when CPUs come and go or when that fails; a drain ends, and what
+// it waited for is over; and all that machine/sim and explore check by
+// themselves (deadlocks, races, sleeping where one must not, lock order).
+package enginecheck
+
+import (
+	"fmt"
+
+	"endio/batch"
+	"endio/bio"
+	"endio/dio"
+	"endio/explore"
+	"endio/machine"
+	"endio/machine/sim"
+)
+
+// A rig is one execution of the completion code on a simulated kernel.
+type rig struct {
+	k     *sim.Kernel
+	m     *sim.Machine
+	bs    *batch.Batches
+	inode *dio.Inode
+	owner *batch.Owner
+	wake  machine.WaitQueue // of owner
+	bios  []*bio.Bio
+	mem   memory
+}
+
+// memory is what the rig itself keeps; it is part of the state.
+type memory struct {
+	runs    [8]int // by bio: how often its handler was called
+	want    [8]int // how often it is to be called
+	order   []int  // bios of one CPU in the order in which they were added
+	drained bool   // a task has the inode for itself
+}
+
+func newRig(x *explore.Exec, cfg sim.Config, o batch.Options) *rig {
+	k := sim.New(x, cfg)
+	r := &rig{k: k, m: sim.NewMachine(k)}
+	r.bs = batch.New(r.m, r.m.InitContext(), o)
+	k.Root(r.bs)
+	k.Root(&r.bios)
+	k.Root(&r.mem)
+	k.AtEnd(func(k *sim.Kernel) {
+		for i := range r.bios {
+			if r.mem.runs[i] != r.mem.want[i] {
+				k.Fail(sim.NeverRun, fmt.Sprintf("the handler of bio %d has not run, and nothing is left that could run it", i))
+			}
+		}
+	})
+	return r
+}
+
+func (r *rig) withInode() *rig {
+	r.inode = dio.NewInode(r.m)
+	r.k.Root(r.inode)
+	return r
+}
+
+func (r *rig) withOwner() *rig {
+	r.owner = batch.NewOwner(r.m)
+	r.wake = r.m.LastQueue()
+	r.k.Root(r.owner)
+	return r
+}
+
+// bio makes a bio in flight whose handler is checked, and then does more, which
+// may be nil.
+func (r *rig) bio(flags bio.Flags, more func(c *sim.Context, b *bio.Bio)) *bio.Bio {
+	i := len(r.bios)
+	b := &bio.Bio{Flags: flags, EndIO: func(mc machine.Context, b *bio.Bio) {
+		c := mc.(*sim.Context)
+		r.handle(c, i, flags)
+		if more != nil {
+			more(c, b)
+		}
+	}}
+	r.bios = append(r.bios, b)
+	r.mem.want[i] = 1
+	if err := b.Start(); err != nil {
+		r.k.Fail(explore.Assertion, err.Error())
+	}
+	return b
+}
+
+// handle checks one call of a handler.
+func (r *rig) handle(c *sim.Context, i int, flags bio.Flags) {
+	r.mem.runs[i]++
+	if r.mem.runs[i] > r.mem.want[i] {
+		c.Fail(sim.RunTwice, "the handler of bio %d ran once more than it was started", i)
+	}
+	if flags&bio.CompleteInTask != 0 {
+		r.wantTask(c, i)
+	}
+}
+
+func (r *rig) wantTask(c *sim.Context, i int) {
+	if r.k.Config().Count && c.Atomic() {
+		c.Fail(sim.WrongContext, "the handler of bio %d wants a task and runs in %s %q", i, c.Kind(), c.Name())
+	}
+	c.MightSleep("the handler of a bio that wants a task")
+}
+
+// irq lets an interrupt of cpu do f.
+func (r *rig) irq(c *sim.Context, cpu int, name string, f func(c *sim.Context)) {
+	r.k.Interrupt(c, cpu, name, sim.IRQOptions{Hard: true, Merge: true}, f)
+}
+
+// hotplug tries to take CPU 1 down, from CPU 0, and if that works and back is
+// set, to bring it up again.
+func (r *rig) hotplug(back bool) {
+	r.k.Go(nil, "hotplug", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) {
+		err := r.k.CPUDown(c, 1, "")
+		if back && err == nil {
+			_ = r.k.CPUUp(c, 1, "")
+		}
+	})
+}
+
+// finish ends a bio that was counted on the inode.
+func (r *rig) finish(c *sim.Context, b *bio.Bio) {
+	if r.mem.drained {
+		c.Fail(explore.Assertion, "a write ends while a task has the inode for itself")
+	}
+	dio.Complete(c, r.bs, r.inode, b, nil)
+}
+
+// exclusive drains the inode and has it for itself for a while.
+func (r *rig) exclusive(c *sim.Context) {
+	if err := r.inode.Exclude(c); err != nil {
+		c.Fail(explore.Assertion, "%v", err)
+	}
+	if r.mem.drained {
+		c.Fail(explore.Assertion, "two tasks have the inode for themselves")
+	}
+	r.mem.drained = true
+	c.Yield()
+	r.mem.drained = false
+	r.inode.Admit(c)
+}
+
+// begun puts n writes in flight before anything else happens.
+func (r *rig) begun(n int) {
+	init := r.m.InitContext()
+	for range n {
+		r.inode.Begin(init, nil)
+	}
+}
+
+// ran is ready when the handler of bio i has run. It is for the task that runs
+// that handler itself, so that nobody else changes the answer.
+type ran struct {
+	r *rig
+	i int
+}
+
+func (x ran) Ready(machine.Context) bool { return x.r.mem.runs[x.i] > 0 }
