@@ -208,7 +208,7 @@ func (t *Task) acquireSlow(n int, need uint32, ceil WaitType) {
 	checked := false
 	defer t.pop(n, &checked)
 	v.mu.Lock()
-	t.acquiring = true
+	t.acquiring, v.opSite = true, h.site
 	if badWait {
 		v.reportWaitContext(t, h)
 	}
@@ -335,6 +335,7 @@ func (t *Task) releaseSlow(m *Map, site uintptr) {
 			return
 		}
 		v.mu.Lock()
+		v.opSite = site
 		v.reportImbalance(t, m, site, "")
 		v.unlockAndDeliver(t)
 		return
@@ -435,6 +436,7 @@ func (t *Task) Freed(m *Map, site uintptr) {
 	for _, owner := range owners {
 		if i := owner.find(m); i >= 0 {
 			v.mu.Lock()
+			v.opSite = site
 			v.reportFreed(t, owner, &owner.held[i])
 			v.unlockAndDeliver(t)
 		}
@@ -451,6 +453,7 @@ func (t *Task) Exit(site uintptr) {
 	}
 	if len(t.held) > 0 {
 		t.v.mu.Lock()
+		t.v.opSite = site
 		t.v.reportStillHeld(t)
 		t.v.unlockAndDeliver(t)
 	}

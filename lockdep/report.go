@@ -132,6 +132,8 @@ func (v *Validator) newPage(t *Task, k Kind, title string, ruler byte) *page {
 	if v.cfg.Stacks {
 		var pcs [maxStackFrames]uintptr
 		p.stack = frameTexts(pcs[:runtime.Callers(3, pcs[:])])
+	} else if v.opSite != 0 {
+		p.stack = []string{v.siteName(v.opSite)}
 	}
 	bar := strings.Repeat("=", len(title))
 	p.line("")

@@ -320,9 +320,9 @@ func (t *Task) HardirqsOn(site uintptr) {
 	t.hardirqEvent[1] = irqEvent{t.events, site}
 	t.hardirqsOff = false
 	t.updateContext()
-	t.markHeld(usageEnabled)
+	t.markHeld(usageEnabled, site)
 	if !t.softirqsOff {
-		t.markHeld(usageEnabled | usageSoftirq)
+		t.markHeld(usageEnabled|usageSoftirq, site)
 	}
 }
 
@@ -344,14 +344,14 @@ func (t *Task) SoftirqsOn(site uintptr) {
 	t.softirqsOff = false
 	t.updateContext()
 	if !t.hardirqsOff {
-		t.markHeld(usageEnabled | usageSoftirq)
+		t.markHeld(usageEnabled|usageSoftirq, site)
 	}
 }
 
 // markHeld marks all held locks as held with an interrupt enabled.
 //
 // Source: mark_held_locks, kernel/locking/lockdep.c, Linux v6.12.
-func (t *Task) markHeld(base int) {
+func (t *Task) markHeld(base int, site uintptr) {
 	if !t.v.cfg.Interrupts || t.v.off.Load() || !t.attend() {
 		return
 	}
@@ -366,7 +366,8 @@ func (t *Task) markHeld(base int) {
 		}
 		if h.rec.usage.Load()&(1<<bit) == 0 {
 			t.v.mu.Lock()
-			t.v.mark(t, h, 1<<bit, t.v.captureStack(h.site))
+			t.v.opSite = site
+			t.v.mark(t, h, 1<<bit, t.v.captureStack(site))
 			t.v.unlockAndDeliver(t)
 		}
 	}

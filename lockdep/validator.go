@@ -91,6 +91,7 @@ type Validator struct {
 	pending     []*Report
 	limitsHit   uint32
 	numReports  int
+	opSite      uintptr // of the operation that is being checked; 0 if not known
 	lastReports []*Report
 }
 
@@ -217,6 +218,7 @@ func (v *Validator) Stats() Stats {
 // unlockAndDeliver releases v.mu and then calls the hook for what was reported.
 // Preconditions: v.mu is held.
 func (v *Validator) unlockAndDeliver(t *Task) {
+	v.opSite = 0
 	if len(v.pending) == 0 {
 		v.mu.Unlock()
 		return

@@ -224,6 +224,7 @@ func (t *Task) unbook(e inboxEntry) {
 			return
 		}
 		t.v.mu.Lock()
+		t.v.opSite = e.site
 		t.v.reportImbalance(t, e.m, e.site, "The task does not owe this event.")
 		t.v.unlockAndDeliver(t)
 		return
@@ -293,6 +294,7 @@ func (t *Task) reportLateDebt(m *Map, owed, waited uintptr) {
 	debt := held{rec: rec, m: m, site: owed, how: oweHow, refs: 1}
 	wait := held{rec: rec, m: m, site: waited, how: syncFlag, refs: 1}
 	v.mu.Lock()
+	v.opSite = owed
 	v.reportRecursion(t, &debt, &wait, []held{debt})
 	v.unlockAndDeliver(nil)
 }

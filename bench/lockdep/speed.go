@@ -23,6 +23,10 @@ const (
 	roundTime = 10 * time.Millisecond
 )
 
+// apart is how many unused mutexes follow those of a contender, so that two goroutines never
+// write to one cache line.
+const apart = 64
+
 // A contender does n operations.
 type contender struct {
 	name string
@@ -109,7 +113,7 @@ func nest[M sync.Locker](ms []M) func(n int) {
 // so that sync.Mutex is inlined as in a program.
 
 func nestSync(depth int) func(int) {
-	ms := make([]sync.Mutex, depth)
+	ms := make([]sync.Mutex, depth+apart)[:depth]
 	return func(n int) {
 		for range n {
 			for i := range ms {
@@ -123,7 +127,7 @@ func nestSync(depth int) func(int) {
 }
 
 func nestAdapter(depth int) func(int) {
-	ms := make([]lockdep.Mutex, depth)
+	ms := make([]lockdep.Mutex, depth+apart)[:depth]
 	for i := range ms {
 		lockdep.SetClass(&ms[i], lockdep.NewClass(fmt.Sprintf("adapter%d.%d", depth, i)))
 	}

@@ -24,35 +24,48 @@ func (r *Result) Agrees() bool { return r.Got == r.Row.Expected }
 type Runner struct {
 	v       *lockdep.Validator
 	classes map[string]*lockdep.Class
-	step    *step // in progress
+	row     *Row  // in progress
+	step    *step // of it
 	first   *lockdep.Report
 }
 
+// maxClasses is how many classes a Runner lets gather before it begins anew: the rows of
+// many tables have many names.
+const maxClasses = 4096
+
 // NewRunner returns a Runner.
 func NewRunner() *Runner {
-	r := &Runner{classes: make(map[string]*lockdep.Class)}
+	r := &Runner{}
+	r.begin()
+	return r
+}
+
+// begin gives r a new validator.
+func (r *Runner) begin() {
+	r.classes = make(map[string]*lockdep.Class)
 	r.v = lockdep.New(lockdep.Config{
+		Ident:      "selftest #1",
 		MaxChains:  1 << 12,
 		MaxDepth:   1024, // the notation may hold many
 		Interrupts: true,
 		RawNesting: true,
 		Serial:     true,
-		SiteName:   func(uintptr) string { return r.step.text },
+		SiteName:   func(site uintptr) string { return r.row.steps[site-1].text },
 		OnReport: func(rep *lockdep.Report) {
 			if r.first == nil {
 				r.first = rep
 			}
 		},
 	})
-	return r
 }
 
 // Run runs one row.
 func (r *Runner) Run(row *Row) Result {
-	r.v.Reset()
-	r.first = nil
-	if len(r.classes) > 4096 { // rows of many tables have many names
-		*r = *NewRunner()
+	r.first, r.row = nil, row
+	if len(r.classes) > maxClasses {
+		r.begin()
+	} else {
+		r.v.Reset()
 	}
 	x := &execution{
 		r:       r,
@@ -64,6 +77,7 @@ func (r *Runner) Run(row *Row) Result {
 	x.reclaim.Init(r.class(object{"reclaim", "map"}))
 	for i := range row.steps {
 		r.step = &row.steps[i]
+		x.site = uintptr(i + 1)
 		x.do(r.step)
 	}
 	res := Result{Row: row, Got: Success}
@@ -75,9 +89,6 @@ func (r *Runner) Run(row *Row) Result {
 	}
 	return res
 }
-
-// site marks every operation; its name is the text of the step.
-const site = 1
 
 // class returns the lockdep class of o, made on first use.
 func (r *Runner) class(o object) *lockdep.Class {
@@ -125,6 +136,7 @@ func (l *lock) free() bool { return l.writers == 0 && l.readers == 0 && l.other 
 // An execution is the state of one row while it runs.
 type execution struct {
 	r       *Runner
+	site    uintptr // number of the step, from 1
 	t       *lockdep.Task
 	locks   map[object]*lock
 	ctxs    map[string]*wwContext
@@ -209,13 +221,13 @@ func (x *execution) doLock(s *step) {
 			l.writers++
 		}
 		if s.nest != (object{}) {
-			x.t.AcquireNest(&l.m.Map, &x.lock(s.nest).m.Map, how, site)
+			x.t.AcquireNest(&l.m.Map, &x.lock(s.nest).m.Map, how, x.site)
 		} else {
-			x.t.Acquire(&l.m.Map, how, site)
+			x.t.Acquire(&l.m.Map, how, x.site)
 		}
 		x.result(s, "ok")
 	case opUnlock:
-		x.t.Release(&l.m.Map, site)
+		x.t.Release(&l.m.Map, x.site)
 		if l.writers > 0 {
 			l.writers--
 		} else if l.readers > 0 {
@@ -225,14 +237,14 @@ func (x *execution) doLock(s *step) {
 		got := l.free()
 		if got {
 			l.writers++
-			x.t.Acquire(&l.m.Map, lockdep.Try, site)
+			x.t.Acquire(&l.m.Map, lockdep.Try, x.site)
 		}
 		x.result(s, fmt.Sprint(got))
 	case opInit:
-		x.t.Reinit(&l.m.Map, x.r.class(s.obj), site)
+		x.t.Reinit(&l.m.Map, x.r.class(s.obj), x.site)
 		l.writers, l.readers = 0, 0
 	case opSync:
-		x.t.Sync(&l.m.Map, lockdep.Exclusive, site)
+		x.t.Sync(&l.m.Map, lockdep.Exclusive, x.site)
 	}
 }
 
@@ -240,13 +252,13 @@ func (x *execution) doWait(s *step) {
 	w := &x.lock(s.obj).m
 	switch s.op {
 	case opOwe:
-		w.Owe(x.t, site)
+		w.Owe(x.t, x.site)
 	case opPaid:
-		w.Paid(x.t, site)
+		w.Paid(x.t, x.site)
 	case opWait:
-		w.Wait(x.t, site)
+		w.Wait(x.t, x.site)
 	case opHelp:
-		w.WaitHelping(x.t, site)
+		w.WaitHelping(x.t, x.site)
 	}
 }
 
@@ -261,13 +273,13 @@ func (x *execution) doReclaim(s *step) {
 	case opNofsExit:
 		x.noFS--
 	case opReclaimEnter:
-		x.t.Acquire(x.reclaim, lockdep.Exclusive, site)
+		x.t.Acquire(x.reclaim, lockdep.Exclusive, x.site)
 	case opReclaimExit:
-		x.t.Release(x.reclaim, site)
+		x.t.Release(x.reclaim, x.site)
 	case opMightAlloc:
 		if s.flag && x.noFS == 0 {
-			x.t.Acquire(x.reclaim, lockdep.Exclusive, site)
-			x.t.Release(x.reclaim, site)
+			x.t.Acquire(x.reclaim, lockdep.Exclusive, x.site)
+			x.t.Release(x.reclaim, x.site)
 		}
 	}
 }
@@ -305,17 +317,17 @@ func (x *execution) doIRQ(s *step) {
 	case opSirqEnter:
 		x.irqs++
 		x.t.SoftirqEnter()
-		x.t.HardirqsOff(site)
+		x.t.HardirqsOff(x.site)
 	case opSirqExit:
 		x.irqs--
 		x.t.SoftirqExit()
 	case opHirqOff:
-		x.t.HardirqsOff(site)
+		x.t.HardirqsOff(x.site)
 	case opHirqOn:
-		x.t.HardirqsOn(site)
+		x.t.HardirqsOn(x.site)
 	case opSirqOff:
-		x.t.SoftirqsOff(site)
+		x.t.SoftirqsOff(x.site)
 	case opSirqOn:
-		x.t.SoftirqsOn(site)
+		x.t.SoftirqsOn(x.site)
 	}
 }

@@ -4,6 +4,7 @@ package selftest
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -104,6 +105,25 @@ func TestSyntaxErrors(t *testing.T) {
 		}
 		if se.Line != tt.line || se.Column != tt.column || !strings.Contains(se.Msg, tt.msg) {
 			t.Errorf("%s: Parse() = %v, want line %d, column %d: %s", tt.name, se, tt.line, tt.column, tt.msg)
+		}
+	}
+}
+
+// TestManyClasses runs rows with more classes than a validator holds.
+func TestManyClasses(t *testing.T) {
+	var text strings.Builder
+	text.WriteString(header)
+	for i := range 10000 {
+		fmt.Fprintf(&text, "g\tn%d\tspin\ttask\tL(spin.c%dx1); L(spin.c%dx2)\tFAILURE\n", i, i, i)
+	}
+	rows, err := Parse(strings.NewReader(text.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := NewRunner()
+	for i := range rows {
+		if res := r.Run(&rows[i]); !res.Agrees() || !strings.Contains(res.Reason, "recursive") {
+			t.Fatalf("%s = %s (%s), want %s", rows[i].Name, res.Got, res.Reason, rows[i].Expected)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func (x *execution) begin(name string) *wwContext {
 	c := x.context(name)
 	x.stamp += 100
 	c.stamp = x.stamp
-	x.t.Acquire(&c.m, lockdep.Exclusive, site)
+	x.t.Acquire(&c.m, lockdep.Exclusive, x.site)
 	return c
 }
 
@@ -65,7 +65,7 @@ func (x *execution) doWW(s *step) {
 		c.done = true
 	case opFini:
 		c := x.context(s.ctx)
-		x.t.Release(&c.m, site)
+		x.t.Release(&c.m, x.site)
 		if c.acquired > 0 {
 			x.warn("%d locks are still held in the context", c.acquired)
 		}
@@ -124,21 +124,21 @@ func (x *execution) doBase(s *step) {
 			if c == nil {
 				c = x.begin(s.ctx)
 			}
-			x.t.AcquireNest(&l.m.Map, &c.m, lockdep.Exclusive, site)
+			x.t.AcquireNest(&l.m.Map, &c.m, lockdep.Exclusive, x.site)
 		} else {
-			x.t.Acquire(&l.m.Map, lockdep.Exclusive, site)
+			x.t.Acquire(&l.m.Map, lockdep.Exclusive, x.site)
 		}
 		l.writers++
 	case opBaseTry:
 		got := "false"
 		if l.free() {
 			got = "true"
-			x.t.Acquire(&l.m.Map, lockdep.Try, site)
+			x.t.Acquire(&l.m.Map, lockdep.Try, x.site)
 			l.writers++
 		}
 		x.result(s, got)
 	case opBaseUnlock:
-		x.t.Release(&l.m.Map, site)
+		x.t.Release(&l.m.Map, x.site)
 		l.writers = max(0, l.writers-1)
 	case opBaseCheck:
 		if !l.poisoned {
@@ -161,7 +161,7 @@ func (x *execution) lockWW(s *step, l *lock) {
 			}
 			l.ctx = nil
 		}
-		x.t.Release(&l.m.Map, site)
+		x.t.Release(&l.m.Map, x.site)
 		l.writers = max(0, l.writers-1)
 		return
 	}
@@ -174,12 +174,12 @@ func (x *execution) lockWW(s *step, l *lock) {
 		return
 	}
 	if s.nest != (object{}) {
-		x.t.AcquireNest(&l.m.Map, &x.lock(s.nest).m.Map, lockdep.Exclusive, site)
+		x.t.AcquireNest(&l.m.Map, &x.lock(s.nest).m.Map, lockdep.Exclusive, x.site)
 		l.writers++
 		return
 	}
 	if c == nil {
-		x.t.Acquire(&l.m.Map, lockdep.Exclusive, site)
+		x.t.Acquire(&l.m.Map, lockdep.Exclusive, x.site)
 		x.result(s, "ok")
 		l.writers++
 		return
@@ -188,13 +188,13 @@ func (x *execution) lockWW(s *step, l *lock) {
 		x.result(s, "EALREADY")
 		return
 	}
-	x.t.AcquireNest(&l.m.Map, &c.m, lockdep.Exclusive, site)
+	x.t.AcquireNest(&l.m.Map, &c.m, lockdep.Exclusive, x.site)
 	if !l.free() && l.ctx != nil && c.stamp > l.ctx.stamp && c.acquired > 0 {
 		if c.contending != nil {
 			x.warn("a second EDEADLK before the first was resolved")
 		}
 		c.contending = l
-		x.t.Release(&l.m.Map, site)
+		x.t.Release(&l.m.Map, x.site)
 		x.result(s, "EDEADLK")
 		return
 	}
@@ -211,10 +211,10 @@ func (x *execution) tryWW(s *step, l *lock, c *wwContext) {
 		return
 	}
 	if c != nil {
-		x.t.AcquireNest(&l.m.Map, &c.m, lockdep.Try, site)
+		x.t.AcquireNest(&l.m.Map, &c.m, lockdep.Try, x.site)
 		x.acquired(l, c)
 	} else {
-		x.t.Acquire(&l.m.Map, lockdep.Try, site)
+		x.t.Acquire(&l.m.Map, lockdep.Try, x.site)
 		l.writers++
 	}
 	x.result(s, "true")
