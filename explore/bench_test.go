@@ -4,6 +4,7 @@ package explore
 
 import (
 	"context"
+	"fmt"
 	"testing"
 )
 
@@ -70,4 +71,22 @@ func BenchmarkOptimal(b *testing.B) {
 	b.ReportMetric(float64(r.Steps)/float64(r.Executions), "steps")
 	b.ReportMetric(float64(r.Pruned), "pruned")
 	b.ReportMetric(float64(r.Executions), "execs")
+}
+
+// BenchmarkCached verifies one program with state caching, by one and by two
+// workers.
+func BenchmarkCached(b *testing.B) {
+	for _, workers := range []int{1, 2} {
+		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
+			for b.Loop() {
+				r, err := Explore(context.Background(), busy(4, 3), Options{Strategy: Cached(), Workers: workers})
+				if err != nil || r.Verdict != Holds {
+					b.Fatal(r, err)
+				}
+				b.ReportMetric(float64(r.Executions+r.Pruned)/r.Elapsed.Seconds(), "runs/s")
+				b.ReportMetric(float64(r.States)/r.Elapsed.Seconds(), "states/s")
+				b.ReportMetric(float64(r.States), "states")
+			}
+		})
+	}
 }

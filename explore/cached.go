@@ -2,7 +2,10 @@
 
 package explore
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // cached is depth-first search with sleep sets that stops at states it has
 // seen. It needs a program that declares its state (see [Exec.OnState]).
@@ -28,6 +31,9 @@ func (s *cached) pick(x *Exec) int {
 	key := x.stateKey()
 	todo := n.enabled &^ n.sleep
 	old, found := s.seen.lookup(key, n.sleep)
+	if !found && s.seen.full.Load() {
+		old, found = s.onPath(key, d)
+	}
 	if found {
 		if checkCycle(x, s.keys, d, key); x.failure != nil && x.failing {
 			return -1
@@ -43,6 +49,17 @@ func (s *cached) pick(x *Exec) int {
 	s.nodes = append(s.nodes[:d], n)
 	s.keys = append(s.keys[:d], key)
 	return int(n.cur)
+}
+
+// onPath looks for a state on the path, for when the table is full: without it a
+// cycle of states would be followed up to the step bound.
+func (s *cached) onPath(key uint64, d int) (slept uint64, found bool) {
+	for k := min(d, len(s.keys)) - 1; k >= s.base; k-- {
+		if s.keys[k] == key {
+			return s.nodes[k].sleep, true
+		}
+	}
+	return 0, false
 }
 
 // checkCycle looks for the state at depth d on the path to it. If it is there, the steps since
@@ -113,6 +130,7 @@ func (x *Exec) stateKey() uint64 {
 
 // A sharedTable is a stateTable for several workers: shards with a lock each.
 type sharedTable struct {
+	full   atomic.Bool // a shard could not grow
 	shards [tableShards]struct {
 		mu    sync.Mutex
 		table *stateTable
@@ -134,7 +152,11 @@ func (st *sharedTable) lookup(key, sleep uint64) (old uint64, found bool) {
 	s := &st.shards[key>>58]
 	s.mu.Lock()
 	old, found = s.table.lookup(key, sleep)
+	full := s.table.full
 	s.mu.Unlock()
+	if full {
+		st.full.Store(true)
+	}
 	return old, found
 }
 

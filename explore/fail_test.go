@@ -286,3 +286,23 @@ func FuzzToken(f *testing.F) {
 		}
 	})
 }
+
+// TestFullTable: state caching in a table that can't grow comes to the same
+// verdict, also with cycles of states.
+func TestFullTable(t *testing.T) {
+	for _, limit := range []int64{1, 1 << 30} {
+		r, err := Explore(context.Background(), busy(3, 6), Options{Strategy: Cached(), MemoryBytes: limit})
+		if err != nil || r.Verdict != Holds || r.Scope != "exhausted" {
+			t.Errorf("limit %d: %v %v, want holds, exhausted", limit, r, err)
+		}
+		t.Log(limit, r, r.States)
+	}
+	const slots = 1 << 3
+	st := &stateTable{keys: make([]uint64, slots), sleep: make([]uint64, slots), limit: 1}
+	for k := uint64(1); k < 20; k++ {
+		st.lookup(k, 0)
+	}
+	if !st.full || st.n != 7 {
+		t.Errorf("table of %d slots: %d in use, full %v, want 7, true", slots, st.n, st.full)
+	}
+}

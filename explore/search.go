@@ -189,7 +189,8 @@ type Result struct {
 	States     int64 // distinct states, if the strategy knows them
 	Elapsed    time.Duration
 
-	// Failure is the first failure, nil if the verdict is not Fails.
+	// Failure is the first failure. It is nil if there is none; with verdict
+	// Unknown it may be a [StepBound].
 	Failure *Failure
 
 	// Failures has all different ones, with KeepGoing.
@@ -206,6 +207,9 @@ func (r *Result) Err() error {
 	case Holds:
 		return nil
 	case Fails:
+		return r.Failure
+	}
+	if r.Failure != nil {
 		return r.Failure
 	}
 	return fmt.Errorf("explore %s: unknown, %s: no failure in %d executions", r.Program, r.Scope, r.Executions)
@@ -315,7 +319,7 @@ func newSearch(p *Program, o *Options) *searching {
 
 // abandoned is the result of a search that the watchdog has given up.
 func (s *searching) abandoned(f *Failure) *Result {
-	r := &Result{Program: s.prog.Name, Strategy: s.o.Strategy.name, Verdict: Fails, Scope: "one failing execution is enough",
+	r := &Result{Program: s.prog.Name, Strategy: s.o.Strategy.name, Verdict: Fails, Scope: oneIsEnough,
 		Failure: f, Failures: []*Failure{f}, Elapsed: time.Since(s.start)}
 	s.count(r)
 	return r
@@ -615,6 +619,9 @@ func (s *dfs) fraction() float64 {
 	return done
 }
 
+// oneIsEnough is the scope of a verdict that the program fails.
+const oneIsEnough = "one failing execution is enough"
+
 // conclude fills in the verdict.
 func (s *searching) conclude(xs []*Exec) {
 	r, o := s.result, s.o
@@ -631,9 +638,12 @@ func (s *searching) conclude(xs []*Exec) {
 		}
 	}
 	switch {
+	case r.Failure != nil && r.Failure.Kind == StepBound && len(r.Failures) == 1:
+		r.Verdict = Unknown // suspected only; explain may find a livelock
+		r.Scope = fmt.Sprintf("bounded by %d steps", o.MaxSteps)
 	case r.Failure != nil:
 		r.Verdict = Fails
-		r.Scope = "one failing execution is enough"
+		r.Scope = oneIsEnough
 	case o.Strategy.sampled:
 		r.Verdict = Unknown
 		r.Scope = "sampled"
@@ -665,6 +675,7 @@ func (s *searching) explain(f *Failure) {
 	for _, g := range all {
 		if f.Kind == StepBound && g.Kind == Livelock {
 			f.Kind, f.Text, f.Task = g.Kind, g.Text, g.Task // the declared states tell more
+			s.result.Verdict, s.result.Scope = Fails, oneIsEnough
 		}
 		if !f.same(g) {
 			continue

@@ -170,6 +170,10 @@ func liveHeap() int64 {
 	return int64(s[0].Value.Uint64())
 }
 
+// memorySlack is what the heap may grow beyond the limit before the watchdog acts:
+// the rest of the process lives there too.
+const memorySlack = 64 << 20
+
 // watchdog watches until done is closed. It returns a failure if the search can
 // not go on, and otherwise what it was stopped for, or nothing.
 func (h *heartbeat) watchdog(done <-chan struct{}, o *Options, report func()) (*Failure, string) {
@@ -199,11 +203,11 @@ func (h *heartbeat) watchdog(done <-chan struct{}, o *Options, report func()) (*
 			}
 			live := liveHeap() - base
 			switch {
-			case live <= o.MemoryBytes+o.MemoryBytes/4:
+			case live <= o.MemoryBytes+max(o.MemoryBytes/4, memorySlack):
 			case bound == "":
 				h.halt.Store(true)
 				bound, asked = fmt.Sprintf("memory, %d MiB", o.MemoryBytes>>20), now
-			case now.Sub(asked) > time.Second && live > o.MemoryBytes*3/2:
+			case now.Sub(asked) > time.Second:
 				return h.overMemory(live, o.MemoryBytes), ""
 			}
 		}
