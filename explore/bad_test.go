@@ -37,7 +37,7 @@ func badPrograms() []bad {
 	return []bad{
 		{"mutex", Stalled, "[sync.Mutex.Lock] endio/explore.badPrograms.func", one(func(*Task, *Atomic[int]) { mu.Lock() })},
 		{"channel", Stalled, "[chan receive] endio/explore.badPrograms.func", one(func(*Task, *Atomic[int]) { <-ch })},
-		{"sleep", Stalled, "[sleep] endio/explore.badPrograms.func", one(func(*Task, *Atomic[int]) { time.Sleep(2 * time.Second) })},
+		{"sleep", Stalled, "[sleep] endio/explore.badPrograms.func", one(func(*Task, *Atomic[int]) { time.Sleep(2 * time.Second) })}, // sleep: what the watch is to find
 		{"loop without steps", Stalled, "bad_test.go:", one(func(*Task, *Atomic[int]) {
 			for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
 			}
@@ -116,7 +116,7 @@ func badPrograms() []bad {
 				}
 				hoard = append(hoard, b)
 				if len(hoard) > 800 {
-					time.Sleep(100 * time.Millisecond)
+					time.Sleep(100 * time.Millisecond) // sleep: lets the watch look at the hoard
 				}
 			}
 			sink = hoard[0]
