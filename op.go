@@ -262,7 +262,14 @@ func (op *Op) start(flush bool) {
 }
 
 // startHeld issues an operation that an exclusive section has held back.
-func startHeld(_ machine.Context, w *dio.Waiter) { w.Op.(*Op).start(true) }
+func startHeld(_ machine.Context, w *dio.Waiter) {
+	op := w.Op.(*Op)
+	p := op.port // op may be over, and in use again, when start returns
+	op.start(true)
+	// The owner may have gone to sleep while nothing of it was in flight, and
+	// whoever starts its operation now may have no reason to wait in its port.
+	p.Offer()
+}
 
 // A canceler connects one submission of an Op to its Ctx. It outlives it: the
 // function that AfterFunc has started finds out here that it is late.

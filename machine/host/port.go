@@ -225,26 +225,43 @@ func (p *Port) flushLocked() {
 // Reap calls Complete for what is ready and returns how many there were. It
 // does not wait. A task context may call it, holding nothing.
 func (p *Port) Reap() int {
-	total := 0
+	total, sawWake := p.reap()
+	if !sawWake && (total == 0 || p.inFlight.Load() != 0) {
+		return total
+	}
+	// A leader that is about to wait in the kernel would not be called back from
+	// there: what was meant to wake it is reaped, or nothing is left to complete.
+	if p.leadMu.TryLock() {
+		p.leave() // there was none
+	} else {
+		p.dev.wake()
+	}
+	return total
+}
+
+// reap is Reap for the leader, which has no need to be woken.
+func (p *Port) reap() (total int, sawWake bool) {
 	for {
 		p.reapMu.Lock()
-		n := p.reapLocked()
+		n, wake := p.reapLocked()
 		p.reapMu.Unlock()
 		total += n
+		sawWake = sawWake || wake
 		if n < reapBatch {
-			return total
+			return total, sawWake
 		}
 	}
 }
 
 // reapLocked takes one batch.
-func (p *Port) reapLocked() int {
-	n := p.dev.reap(p.cqes[:])
+func (p *Port) reapLocked() (n int, sawWake bool) {
+	n = p.dev.reap(p.cqes[:])
 	if n == 0 {
-		return 0
+		return 0, false
 	}
 	freed := 0
 	for _, cqe := range p.cqes[:n] {
+		sawWake = sawWake || cqe.UserData == wakeData
 		slot := uint32(cqe.UserData)
 		if cqe.UserData == wakeData || int(slot) >= len(p.slots) || p.gens[slot] != uint32(cqe.UserData>>32) {
 			continue
@@ -253,7 +270,7 @@ func (p *Port) reapLocked() int {
 		freed++
 	}
 	if freed == 0 {
-		return n
+		return n, sawWake
 	}
 	// The slots are free before the requests complete: Complete may submit.
 	var batch [reapBatch]*Request
@@ -287,7 +304,7 @@ func (p *Port) reapLocked() int {
 		p.m.inline.Add(-1)
 		runtime.UnlockOSThread()
 	}
-	return n
+	return n, sawWake
 }
 
 // EnterInline and ExitInline bracket a handler of the user, with entry pc, that
@@ -354,7 +371,7 @@ func (p *Port) serveOnce(w *waiter) {
 		p.wait()
 	}
 	w.in.Store(nil)
-	p.Reap()
+	p.reap()
 	p.leadMu.Unlock()
 	if p.followers.n.Load() > 1 || p.m.willing.n.Load() > 0 {
 		p.passOn()
@@ -370,7 +387,7 @@ func (p *Port) Lead(c *Context) bool {
 	}
 	if !c.owes() { // what an earlier leader has reaped brings no completion
 		p.wait()
-		p.Reap()
+		p.reap()
 	}
 	p.leave()
 	return true
@@ -381,6 +398,10 @@ func (p *Port) leave() {
 	p.leadMu.Unlock()
 	p.passOn()
 }
+
+// Offer finds a leader for p if it needs one. Whoever submits for another
+// goroutine, which may be asleep, calls it afterwards.
+func (p *Port) Offer() { p.passOn() }
 
 // passOn finds a leader for p if it needs one. Whoever may have been woken to
 // lead, and does not, calls it.
@@ -420,7 +441,7 @@ func (p *Port) waitFor(w *waiter, done *atomic.Bool) {
 func (p *Port) leadFor(done *atomic.Bool) {
 	for !done.Load() {
 		p.wait()
-		p.Reap()
+		p.reap()
 	}
 	p.leave()
 }

@@ -78,7 +78,7 @@ func (w *waiter) sleep(m *Machine, prefer *Port) {
 		}
 		// Before reaping: news that w brings to itself needs no message.
 		w.in.Store(nil)
-		p.Reap()
+		p.reap()
 		w.woken.Store(false)
 		w.drainNote()
 		p.leave()
