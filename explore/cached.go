@@ -143,7 +143,7 @@ const tableShards = 64
 func newSharedTable(limit int64) *sharedTable {
 	st := &sharedTable{}
 	for i := range st.shards {
-		st.shards[i].table = newStateTable(limit / tableShards)
+		st.shards[i].table = newStateTable(max(limit/tableShards, 1))
 	}
 	return st
 }

@@ -291,7 +291,7 @@ func FuzzToken(f *testing.F) {
 // verdict, also with cycles of states.
 func TestFullTable(t *testing.T) {
 	for _, limit := range []int64{1, 1 << 30} {
-		r, err := Explore(context.Background(), busy(3, 6), Options{Strategy: Cached(), MemoryBytes: limit})
+		r, err := Explore(context.Background(), busy(3, 5), Options{Strategy: Cached(), MemoryBytes: limit})
 		if err != nil || r.Verdict != Holds || r.Scope != "exhausted" {
 			t.Errorf("limit %d: %v %v, want holds, exhausted", limit, r, err)
 		}

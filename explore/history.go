@@ -25,6 +25,7 @@ type event struct {
 // Sets of events are bit sets of stride words.
 type history struct {
 	known   int // events below this are recorded
+	start   int // known at the start of the execution
 	events  []event
 	accs    []access
 	stride  int
@@ -323,13 +324,14 @@ func (h *history) chose(depth, planned int, value int32) {
 		h.root = mix(h.root, uint64(value)+3)
 		return
 	}
-	if i := depth - 1; i < len(h.events) && depth >= planned {
+	if i := depth - 1; i < len(h.events) && (i >= h.start || depth >= planned) {
 		h.events[i].hash = mix(h.events[i].hash, uint64(value)+3)
 	}
 }
 
 // rechoose prepares the last planned event to have its choices added again.
 func (h *history) rechoose(planned int) {
+	h.start = h.known
 	if i := planned - 1; i >= 0 && i < len(h.events) {
 		h.events[i].hash = h.events[i].base
 	}
