@@ -23,3 +23,26 @@ bench-check-explore:
 explore-long:
 	go test ./explore -run 'Oracle' -v -timeout 1h -oracle.programs 200000 -oracle.seed 1000
 	go test ./explore -run 'NoLeak' -v -timeout 1h -explore.long
+
+# fio beside endio: the examples under both, and the speed of both and of os.File (docs/benchmarks.md).
+.PHONY: examples examples-fio bench-peers bench-peers-quick fuzz-fiojob
+examples:
+	go build -o ./endio ./cmd/endio
+	set -e; for f in examples/*.fio; do echo "== endio run $$f"; ./endio run "$$f"; done
+
+examples-fio: fio
+	set -e; for f in examples/*.fio; do echo "== fio $$f"; fio --minimal "$$f" >/dev/null; done
+
+.PHONY: fio
+fio:
+	@command -v fio >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -y fio; } || \
+		{ echo "fio is not installed: as root, apt-get install fio"; exit 1; }
+
+bench-peers: fio
+	cd bench/peers && go run . -dir ../.. -doc ../../docs/benchmarks.md -json ../../peers.out $(BENCH)
+
+bench-peers-quick: fio
+	cd bench/peers && go run . -dir ../.. -quick $(BENCH)
+
+fuzz-fiojob:
+	go test ./fiojob -run NONE -fuzz FuzzParse -fuzztime 2m

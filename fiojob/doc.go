@@ -29,12 +29,40 @@
 // What is understood but probably not meant (an option given twice in a
 // section, iodepth with an engine that blocks) is a warning in [File.Warnings].
 //
+// # Options
+//
+// Of the whole: description, name, stonewall, new_group, group_reporting,
+// numjobs, thread, kb_base, unit_base, exitall_on_error, percentile_list.
+//
+// Of files: filename, directory, filename_format, nrfiles, filesize, size,
+// io_size, offset, offset_increment, fallocate, overwrite, unlink, invalidate.
+//
+// Of operations: rw, rw_sequencer, rwmixread, rwmixwrite, bs, bsrange, bssplit,
+// ba, bs_unaligned, randseed, randrepeat, allrandrepeat, norandommap,
+// random_distribution (random, zipf, pareto), zero_buffers, refill_buffers.
+//
+// Of their issue: ioengine (io_uring and libaio go to a ring; sync, psync, pvsync
+// and pvsync2 are blocking calls), direct, buffered, sync, iodepth, iodepth_batch,
+// iodepth_batch_complete_min, iodepth_batch_complete_max; fixedbufs, registerfiles
+// and nonvectored, which are always on.
+//
+// Of time: startdelay, runtime, time_based, ramp_time, loops, number_ios, rate,
+// rate_iops, thinktime, thinktime_spin, thinktime_blocks.
+//
+// Of durability and verification: fsync, fdatasync, end_fsync, fsync_on_close,
+// verify (crc32c, xxhash, sha256), do_verify, verify_fatal, verify_only,
+// verify_state_save (only 0).
+//
+// fio's aliases of these names work too.
+//
 // # Comments and directives
 //
 // A line is cut at the first ; or #, as in fio. A line that starts with
 // "#endio:" is a directive: settings that only endio has, in a place where fio
 // sees a comment, so that the same file runs under both. Directives belong to
-// the section in which they stand, [global] included.
+// the section in which they stand, [global] included. There are complete (caller,
+// task or inline), fallocate_every and truncate_every (a number of operations),
+// uncached, and journal (a file).
 //
 // # Environment
 //

@@ -209,6 +209,20 @@ func TestKnown(t *testing.T) {
 	}
 }
 
+// TestDocumented checks that the package comment names each option and directive.
+func TestDocumented(t *testing.T) {
+	src, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := regexp.MustCompile(`[a-z_]+`).FindAllString(string(src), -1)
+	for _, o := range append(slices.Clone(options), directives...) {
+		if !slices.Contains(words, o.name) {
+			t.Errorf("doc.go does not name %s", o.name)
+		}
+	}
+}
+
 // TestKnownToFio checks that the fio that is installed lists each supported
 // option that is not an engine's, and has none that the list lacks.
 func TestKnownToFio(t *testing.T) {

@@ -225,9 +225,6 @@ func newOps(s spec, engine *endio.Engine, file *endio.File, starts []time.Time) 
 	return ops, nil
 }
 
-// flushEvery is how many operations go to the kernel together, as for fio.
-const flushEvery = fioBatch
-
 // measureCaller runs one goroutine on one queue: each handler submits the next
 // operation.
 func measureCaller(s spec, engine *endio.Engine) (measurement, error) {
@@ -259,7 +256,7 @@ func callerLoop(s spec, engine *endio.Engine, file *endio.File, meter *meter, re
 		return err
 	}
 	var failed error
-	unflushed := 0
+	unflushed, flushEvery := 0, batchOf(s.Depth)
 	for _, op := range ops {
 		op.Done = func(c *endio.Context, op *endio.Op) {
 			now := time.Now()
@@ -348,8 +345,7 @@ func measureHandlers(s spec, engine *endio.Engine) (measurement, error) {
 
 // measureMemory submits as many operations as the spec says, each with an Op of
 // its own and all with the same few buffers, and returns the resident memory
-// while they are in flight: an exclusive section elsewhere is not needed, since
-// the device takes far longer for them than submitting does.
+// while they are in flight. The note says how many still were when it was read.
 func measureMemory(s spec, engine *endio.Engine) (measurement, error) {
 	file, err := engine.OpenFile(s.Path, os.O_RDWR, 0, endio.Direct)
 	if err != nil {
@@ -382,8 +378,9 @@ func measureMemory(s spec, engine *endio.Engine) (measurement, error) {
 	if err := errors.Join(err, file.Close()); err != nil {
 		return measurement{}, err
 	}
-	// What was over before the reading held its memory all the same: ops is one
-	// slice.
+	if inFlight < int64(len(ops))/2 {
+		return measurement{}, fmt.Errorf("the device is too fast: only %d of %d were in flight at the reading", inFlight, len(ops))
+	}
 	return measurement{MiB: after - before, Allocs: -1, Note: fmt.Sprintf("%d were still in flight", inFlight)}, nil
 }
 

@@ -70,8 +70,8 @@ func limits(r *report) []limit {
 			if w.spec.InFlight > 0 {
 				add(w, "MiB resident", c.Median.MiB, 200, true)
 			} else {
-				// Less than one in a thousand is the runtime's own, not the operation's.
-				add(w, c.Peer+" allocations per operation", c.Median.Allocs, 0.001, true)
+				// Less than one in a hundred is the runtime's own, not the operation's.
+				add(w, c.Peer+" allocations per operation", c.Median.Allocs, 0.01, true)
 			}
 		}
 	}

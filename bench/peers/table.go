@@ -140,7 +140,7 @@ func (r *report) lines() [][]string {
 		for _, c := range w.Cells {
 			m := c.Median
 			if w.spec.InFlight > 0 {
-				lines = append(lines, []string{w.Name, c.Peer, "", "", "", "", "", fmt.Sprintf("%.0f MiB resident (%.0f to %.0f)", m.MiB, c.Low.MiB, c.High.MiB)})
+				lines = append(lines, []string{w.Name, c.Peer, "", "", "", "", "", fmt.Sprintf("%.0f MiB resident (%.0f to %.0f); %s", m.MiB, c.Low.MiB, c.High.MiB, m.Note)})
 				continue
 			}
 			allocs := "-"

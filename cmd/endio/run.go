@@ -94,6 +94,7 @@ func (r *runCmd) Run(c *console) error {
 		return &exitError{exitFailed, errors.Join(err, engine.Close())}
 	}
 	report := jobrun.NewReport(result, moduleVersion())
+	report.Endio.Engine = engine.Stats()
 	if err := errors.Join(r.print(c, report), engine.Close()); err != nil {
 		return &exitError{exitFailed, err}
 	}
