@@ -5,7 +5,7 @@ test-lockdep:
 
 bench-lockdep:
 	cd bench/lockdep && go run -tags lockdep,deadlock . speed
-	cd bench/lockdep && go test -run NONE -bench Off .
+	cd bench/lockdep && go run . speed
 
 detect-lockdep:
 	cd bench/lockdep && go test -tags lockdep,deadlock -count=1 . && go run -tags lockdep,deadlock . detect

@@ -203,6 +203,10 @@ func printSpeed(w io.Writer) error {
 		fmt.Fprintf(w, "\ngo-deadlock / Go adapter = %.0f, linkdata / Go adapter = %.0f\n",
 			cs[4].median()/cs[2].median(), cs[3].median()/cs[2].median())
 	}
+	if !lockdep.Enabled {
+		printOff(w)
+		return nil
+	}
 	printScaling(w)
 	printEdge(w)
 	printMemory(w)
@@ -210,6 +214,49 @@ func printSpeed(w io.Writer) error {
 		return fmt.Errorf("%d reports during a run without faults", n)
 	}
 	return nil
+}
+
+// printOff shows, in a build without the tag lockdep, what is left of the adapters that are no
+// mutexes.
+func printOff(w io.Writer) {
+	c, wrapped := make(chan int, 1), lockdep.NewChan[int](1)
+	var io lockdep.IOMap
+	var mu sync.Mutex
+	cs := []*contender{
+		{name: "chan", run: func(n int) {
+			for range n {
+				c <- 1
+				_, _ = <-c
+			}
+		}},
+		{name: "lockdep.Chan", run: func(n int) {
+			for range n {
+				wrapped.Send(1)
+				_, _ = wrapped.Recv()
+			}
+		}},
+	}
+	measure(cs)
+	printContenders(w, "Off: a channel", cs)
+	cs = []*contender{
+		{name: "sync.Mutex", run: func(n int) {
+			for range n {
+				mu.Lock()
+				mu.Unlock()
+			}
+		}},
+		{name: "sync.Mutex and lockdep.IOMap", run: func(n int) {
+			for range n {
+				io.Owe(nil)
+				mu.Lock()
+				io.Wait(nil)
+				mu.Unlock()
+				io.Paid(nil)
+			}
+		}},
+	}
+	measure(cs)
+	printContenders(w, "Off: I/O map", cs)
 }
 
 // printScaling compares one goroutine on its own lock with one on each processor.
