@@ -13,12 +13,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"endio/lockdep"
 )
 
-// TestMain fails if a test leaks a descriptor.
+// TestMain fails if a test leaks a descriptor, or if lockdep has anything to report.
 func TestMain(m *testing.M) {
 	before := openFDs()
-	code := m.Run()
+	code := lockdep.RunTests(m)
 	messenger.close()
 	if leaked := notIn(openFDs(), before); code == 0 && len(leaked) > 0 {
 		fmt.Println("leaked descriptors:", strings.Join(leaked, ", "))

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"endio/internal/verify"
+	"endio/lockdep"
 )
 
 // asCommand makes the test binary behave as endio itself, for tests that kill it.
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	os.Exit(lockdep.RunTests(m))
 }
 
 // command returns endio as a process of its own.

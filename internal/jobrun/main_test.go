@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package jobrun
+
+import (
+	"os"
+	"testing"
+
+	"endio/lockdep"
+)
+
+// TestMain lets the package fail if the validator has anything to say about the engine under
+// its jobs.
+func TestMain(m *testing.M) { os.Exit(lockdep.RunTests(m)) }
