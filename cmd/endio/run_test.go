@@ -227,7 +227,7 @@ func TestKilled(t *testing.T) {
 					t.Error("no 500 blocks are acknowledged after a minute")
 					break
 				}
-				time.Sleep(5 * time.Millisecond)
+				time.Sleep(5 * time.Millisecond) // sleep: looks at another process at intervals
 			}
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)

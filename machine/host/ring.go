@@ -90,7 +90,14 @@ func (d *ring) unflushed() int           { return d.r.Unsubmitted() }
 func (d *ring) publish() uint32          { return d.r.Publish() }
 func (d *ring) ready() bool              { return d.r.Ready() > 0 }
 func (d *ring) reap(dst []uring.CQE) int { return d.r.Reap(dst) }
-func (d *ring) close() error             { return d.r.Close() }
+
+// close lets go of the registered files first: the kernel takes a closed ring apart
+// some 10 ms later (io_ring_exit_work), and until then they would stay open, and
+// their file system could not be unmounted.
+func (d *ring) close() error {
+	_ = d.r.UnregisterFiles() // without a table there is nothing to let go
+	return d.r.Close()
+}
 
 // cancelData marks the completion of a cancel, which tells nothing: the request
 // that it was for completes too.
