@@ -131,9 +131,9 @@ func TestBadInput(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p := &Program{Name: tt.name, Init: tt.init}
 			start := time.Now()
-			patience := 700 * time.Millisecond
-			if tt.kind == MemoryLimit {
-				patience = time.Minute // a step that allocates may take long
+			patience := time.Minute
+			if tt.kind == Stalled {
+				patience = 300 * time.Millisecond
 			}
 			r, err := Explore(context.Background(), p, Options{Strategy: SleepSets(), MaxSteps: 500, StallTimeout: patience,
 				MemoryBytes: 64 << 20})

@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	oraclePrograms = flag.Int("oracle.programs", 2500, "random programs to compare on")
+	oraclePrograms = flag.Int("oracle.programs", defaultPrograms, "random programs to compare on")
 	oracleSeed     = flag.Uint64("oracle.seed", 1, "first seed of the random programs")
 )
 

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package explore
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// checkDeterminism makes an execution twice. Most searches would notice later
+// that the program is not deterministic, but not those that replay nothing.
+func (s *searching) checkDeterminism(cur **Exec) {
+	var first *Exec
+	for range 3 {
+		w := newWalk(1, 1, 1)
+		r := strategy(&w)
+		if first != nil {
+			r = &replay{schedule: first.scheduled()}
+		}
+		x := s.replayer(r)
+		*cur = x
+		x.run()
+		x.coros.stop()
+		if first == nil {
+			first = x
+			continue
+		}
+		bounded := first.failure != nil && first.failure.Kind == StepBound // a replay may say livelock
+		same := first.failure == nil && x.failure == nil || first.failure != nil && first.failure.same(x.failure)
+		if !same && !bounded || first.hist.class(first.depth) != x.hist.class(x.depth) {
+			s.differs(first, x)
+			return
+		}
+	}
+}
+
+// differs reports where two executions with the same schedule part.
+func (s *searching) differs(a, b *Exec) {
+	f := &Failure{Kind: Nondeterminism, Text: "the program is not deterministic: two executions with the same schedule differ"}
+	for i := range min(a.depth, b.depth) {
+		if a.hist.events[i].op != b.hist.events[i].op || a.hist.events[i].task != b.hist.events[i].task {
+			f.Task = a.tasks[a.hist.events[i].task].name
+			f.Text = fmt.Sprintf("the program is not deterministic: after the same %d steps, task %q declares another step than before", i, f.Task)
+			a.depth = i
+			break
+		}
+	}
+	a.failure = f
+	s.failed(a)
+}
+
+// explain replays f, records its trace and makes it shorter.
+func (s *searching) explain(f *Failure) {
+	if f.sched == nil || f.Kind == BadProgram && f.Steps == 0 {
+		return
+	}
+	if f.Kind == Nondeterminism {
+		s.diagnose(f)
+		return
+	}
+	all, tr := s.replayOnce(f.sched, true)
+	for _, g := range all {
+		if f.Kind == StepBound && g.Kind == Livelock {
+			f.Kind, f.Text, f.Task = g.Kind, g.Text, g.Task // the declared states tell more
+			s.result.Verdict, s.result.Scope = Fails, oneIsEnough
+		}
+		if !f.same(g) {
+			continue
+		}
+		f.Trace, f.Steps, f.Preemptions = tr, g.Steps, g.Preemptions
+		if !s.o.NoMinimise && !s.o.KeepGoing && f.Kind != Livelock && f.Kind != StepBound {
+			*f = *s.minimise(f)
+		}
+		return
+	}
+	f.Details = fmt.Sprintf("first seen: %s: %s\n%s", f.Kind, f.Text, f.Details)
+	f.Kind = Nondeterminism
+	f.Text = "the program is not deterministic: replaying the failing execution does not fail in the same way"
+	f.Trace = tr
+}
+
+// diagnose replays the steps before a failure by nondeterminism a few times and
+// says which places the task comes to.
+func (s *searching) diagnose(f *Failure) {
+	const tries = 32
+	places := map[string]int{}
+	var order []string
+	for range tries {
+		tr := &tracer{}
+		x := s.replayer(&replay{schedule: f.sched})
+		x.tracing = tr
+		x.run()
+		for _, id := range x.order {
+			t := x.tasks[id]
+			if t.name != f.Task {
+				continue
+			}
+			p := "has finished"
+			if at := tr.places[id]; at.File != "" && !t.wasDone {
+				p = fmt.Sprintf("%s at %s:%d", x.describe(t.next.acc), at.File, at.Line)
+			}
+			if places[p]++; places[p] == 1 {
+				order = append(order, p)
+			}
+		}
+		x.coros.stop()
+	}
+	for _, p := range order {
+		f.Details = strings.TrimPrefix(fmt.Sprintf("%s\n%d of %d times: %s", f.Details, places[p], tries, p), "\n")
+	}
+}
+
+func (x *Exec) describe(acc []access) string {
+	parts := make([]string, 0, len(acc))
+	for _, a := range acc {
+		parts = append(parts, a.kind.String()+" "+x.objectName(a.obj))
+	}
+	if len(parts) == 0 {
+		return "step"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// replayer returns an Exec to make single executions with.
+func (s *searching) replayer(r strategy) *Exec {
+	x := newExec(s.prog, r, s.o)
+	x.heartbeat = s.heartbeat
+	return x
+}
+
+// replayOnce makes the execution of a schedule and returns its failures and its
+// trace.
+func (s *searching) replayOnce(sched *schedule, strict bool) ([]*Failure, *Trace) {
+	tr := &tracer{}
+	x := s.replayer(&replay{schedule: sched, strict: strict})
+	x.tracing = tr
+	x.run()
+	x.coros.stop()
+	var all []*Failure
+	if x.failure != nil {
+		all = append(append(all, x.failure), x.more...)
+	}
+	for _, f := range all {
+		f.Steps, f.Preemptions = x.depth, x.preempts
+	}
+	return all, tr.trace(x)
+}
+
+// Replay makes the execution that token stands for, with a trace. The result
+// has the failure, if the execution still fails.
+func Replay(p *Program, token string, o Options) (*Result, error) {
+	sched, err := parseToken(token, p.Name)
+	if err != nil {
+		return nil, err
+	}
+	if o.MaxSteps == 0 {
+		o.MaxSteps = max(10000, len(sched.tasks)+1)
+	}
+	if err := o.complete(); err != nil {
+		return nil, fmt.Errorf("replay %s: %w", p.Name, err)
+	}
+	s := newSearch(p, &o)
+	done := make(chan struct{})
+	var all []*Failure
+	var tr *Trace
+	go func() {
+		defer close(done)
+		s.heartbeat.adopt(goid())
+		all, tr = s.replayOnce(sched, true)
+	}()
+	if f, _ := s.heartbeat.watchdog(done, &o, nil); f != nil {
+		return s.abandoned(f), nil
+	}
+	r := &Result{Program: p.Name, Strategy: "replay", Scope: "one execution", Executions: 1, Elapsed: time.Since(s.start), Trace: tr}
+	if tr != nil {
+		r.Steps = int64(len(tr.Steps))
+	}
+	for _, f := range all {
+		f.Token, f.Trace, f.sched = token, tr, sched
+	}
+	if len(all) > 0 {
+		r.Failure, r.Failures, r.Verdict = all[0], all, Fails
+	}
+	return r, nil
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package explore
+
+import "fmt"
+
+// A Strategy says which executions a search makes. Build one with the functions
+// of this package.
+type Strategy struct {
+	name    string
+	scope   string // what is left out, or empty
+	sampled bool
+	seed    uint64
+	build   func(o *Options) strategy
+}
+
+// String returns the name, for example "sleep sets".
+func (s Strategy) String() string { return s.name }
+
+// Naive explores every schedule, equivalent ones included. It is for
+// comparison and for very small programs.
+func Naive() Strategy {
+	return Strategy{name: "all schedules", build: func(*Options) strategy { return &dfs{} }}
+}
+
+// SleepSets explores one execution of each class, and abandons many others on
+// the way. It needs no more memory than the stack of one execution.
+func SleepSets() Strategy {
+	return Strategy{name: "sleep sets", build: func(*Options) strategy { return &dfs{useSleep: true} }}
+}
+
+// Optimal explores one execution of each class, with few or none abandoned: see
+// the type optimal for the algorithm. It is the default.
+func Optimal() Strategy {
+	return Strategy{name: "optimal reduction", build: func(o *Options) strategy {
+		s := newOptimal()
+		s.hole = o.hole
+		return s
+	}}
+}
+
+// Cached explores every state once, or a few times. The program must declare its
+// state with [Exec.OnState]; what it declares is compared as a 64-bit hash. Data
+// races are looked for only in the executions made, and may be missed.
+func Cached() Strategy {
+	return Strategy{name: "state caching", build: func(o *Options) strategy { return newCached(o.MemoryBytes) }}
+}
+
+// PreemptionBound explores the executions with at most n preemptions, beginning
+// with none. A preemption is a switch from a task that could have gone on, and
+// whose next step is not [Step.Voluntary].
+func PreemptionBound(n int) Strategy {
+	return Strategy{name: fmt.Sprintf("at most %d preemptions", n), scope: fmt.Sprintf("%d preemptions", n),
+		build: func(o *Options) strategy { return newBounded(n, o.MemoryBytes) }}
+}
+
+// Random makes n executions in which each step is taken by any of the enabled
+// tasks with equal probability.
+func Random(n int64, seed uint64) Strategy {
+	return Strategy{name: fmt.Sprintf("random, seed %d", seed), sampled: true, seed: seed, build: func(*Options) strategy {
+		w := newWalk(n, seed, 1)
+		return &w
+	}}
+}
+
+// PCT makes n executions with random priorities that change depth-1 times. It
+// finds faults that need few orderings faster than [Random]; depth 3 is a good
+// start.
+func PCT(n int64, depth int, seed uint64) Strategy {
+	return Strategy{name: fmt.Sprintf("random priorities (PCT), depth %d, seed %d", depth, seed), sampled: true, seed: seed,
+		build: func(*Options) strategy {
+			return &pct{walk: newWalk(n, seed, 2), depth: max(depth, 1)}
+		}}
+}
