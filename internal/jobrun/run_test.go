@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"endio/fiojob"
+	"endio/internal/verify"
 )
 
 // plan parses a job file whose files are in dir and plans it.
@@ -574,6 +575,58 @@ func TestAssertions(t *testing.T) {
 	} {
 		if _, err := ParseAssertion(assertion, result.Plan.File); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("ParseAssertion(%q) = %v, want %q", assertion, err, want)
+		}
+	}
+}
+
+// TestFailedWritesAreNotAcknowledged checks that a write with an error, and one
+// that was moved in part, is not in the journal, and that a sync acknowledges
+// only what had completed when it was submitted.
+func TestFailedWritesAreNotAcknowledged(t *testing.T) {
+	for _, how := range []string{"sync=dsync", "fsync=4"} {
+		dir := t.TempDir()
+		engine := newTestEngine()
+		durable := map[int64]bool{} // units written when a sync ran, or at once with dsync
+		var written []int64
+		writes := 0
+		engine.hook = func(f *testFile, r *Request) (int, error, bool) {
+			switch {
+			case r.Kind == OpSync:
+				for _, off := range written {
+					durable[off] = true
+				}
+			case r.Kind == OpWrite:
+				if writes++; writes > 40 {
+					return 512, syscall.EIO, true
+				}
+				written = append(written, r.Off)
+				if how == "sync=dsync" {
+					durable[r.Off] = true
+				}
+			}
+			return 0, nil, false
+		}
+		journal := filepath.Join(dir, "journal")
+		text := "[a]\nioengine=io_uring\niodepth=8\nrw=write\nsize=1m\nfilename=f\nverify=crc32c\n" + how + "\n#endio: journal=" + journal + "\n"
+		if _, result := run(t, engine, dir, text); !errors.Is(result.Failed(), syscall.EIO) {
+			t.Fatalf("%s: Failed() = %v, want EIO", how, result.Failed())
+		}
+		j, err := verify.OpenJournal(journal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		err = j.Entries(func(e verify.Entry) bool {
+			if e.Acknowledged > 0 {
+				n++
+				if !durable[e.Offset] {
+					t.Errorf("%s: the unit at %d is acknowledged and was not durable", how, e.Offset)
+				}
+			}
+			return true
+		})
+		if err := errors.Join(err, j.Close()); err != nil || n < 10 {
+			t.Errorf("%s: %v, %d units acknowledged, want at least 10", how, err, n)
 		}
 	}
 }
