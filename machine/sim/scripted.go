@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+// LimitFailures makes only the named hotplug states fail, for questions about one
+// of them. Call it in Init. A name that does not exist fails the execution.
+func (k *Kernel) LimitFailures(names []string) {
+	for _, s := range k.hp.states {
+		s.Fails = false
+	}
+	for _, n := range names {
+		known := false
+		for _, s := range k.hp.states {
+			if s.Name == n {
+				s.Fails, known = true, true
+			}
+		}
+		if !known {
+			k.x.Fail(HotplugMisuse, "no hotplug state is called "+n, "")
+		}
+	}
+}
+
+// States calls f for each hotplug state, ascending, with whether it can fail.
+func (k *Kernel) States(f func(name string, fails bool)) {
+	for _, s := range k.hp.states {
+		f(s.Name, s.Fails)
+	}
+}
+
+// Learn says that the code of c now knows v, which it read from memory of the
+// program's own. Without it, [explore.Cached] could take two states for the same
+// in which c is about to do different things.
+func (c *Context) Learn(v uint64) { c.fold(v) }

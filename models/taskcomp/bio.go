@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package taskcomp
+
+import (
+	"endio/machine/sim"
+	"endio/scenario"
+)
+
+// completeInTask is BIO_COMPLETE_IN_TASK, include/linux/blk_types.h, Linux 7.3.
+const completeInTask = 1
+
+// A modelBio is struct bio, as far as completion goes. Bios are numbered; what changes
+// is in model.state.
+type modelBio struct {
+	id        int
+	def       *scenario.Bio
+	parent    *modelBio
+	remaining *sim.Atomic[int] // __bi_remaining of a chained parent, or nil
+	done      *sim.Completion  // the handler has run
+}
+
+// bioState is what changes of a bio. The bio belongs to one context at a time.
+type bioState struct {
+	flags     int
+	stacked   bool // the original handler is not back yet
+	started   int  // calls of the handler
+	runs      int  // ends of the handler
+	deferrals int
+	cached    bool // its uncached folio is still in the cache
+	ended     int  // calls of bio_endio
+	cpu       int  // whose list it was added to last
+}
+
+// bioEndio is bio_endio. Source: block/bio.c, Linux 7.3; the order of steps is in
+// kernel-semantics B1.2: chain first, then the choice of the context.
+func (m *model) bioEndio(c *sim.Context, b *modelBio) {
+	for {
+		if b.remaining != nil && b.remaining.Update(c, func(n int) int { return n - 1 }) > 0 {
+			return // bio_remaining_done: children are in flight
+		}
+		if b.parent == nil {
+			break
+		}
+		b = b.parent // the chain marker: go on with the parent, in a loop
+	}
+	st := &m.state[b.id]
+	st.ended++
+	c.Learn(uint64(st.flags))
+	if st.flags&completeInTask != 0 && m.proto.inAtomic(c) {
+		m.defer_(c, b)
+		return
+	}
+	if b.def.Handler != "none" {
+		m.endIO(c, b)
+	}
+}
+
+// defer_ is __bio_complete_in_task, whichever version.
+func (m *model) defer_(c *sim.Context, b *modelBio) {
+	st := &m.state[b.id]
+	st.deferrals++
+	limit := 1
+	if b.def.Handler == "restores" && !m.cfg.Count {
+		limit++ // each layer may be deferred once where nobody can tell
+	}
+	if st.deferrals > limit {
+		c.Fail(sim.EndlessDefer, "bio %s is deferred for the %d. time, in %s %q: nothing ends this", b.def.Name, st.deferrals, c.Kind(), c.Name())
+	}
+	m.proto.add(c, b)
+}
+
+// callEndIO is bio->bi_end_io(bio) of a worker or a drain: the pointer is not tested
+// unless the version does.
+func (m *model) callEndIO(c *sim.Context, b *modelBio, tested bool) {
+	if b.def.Handler == "none" {
+		if tested {
+			m.state[b.id].started++
+			m.state[b.id].runs++
+			return
+		}
+		c.Fail(sim.NilHandler, "bio->bi_end_io of bio %s is NULL and is called by %s %q", b.def.Name, c.Kind(), c.Name())
+	}
+	m.endIO(c, b)
+}
+
+// endIO is the handler. With the dynamic helper it may only move the bio.
+func (m *model) endIO(c *sim.Context, b *modelBio) {
+	st := &m.state[b.id]
+	if b.def.Handler == "dynamic" && m.proto.completeInTask(c, b) {
+		return
+	}
+	c.Learn(uint64(st.started)<<1 | 1)
+	if b.def.Handler == "restores" && st.stacked {
+		st.stacked = false // bi_end_io is the original one again
+		m.bioEndio(c, b)
+		return
+	}
+	st.started++
+	if st.started > 1 {
+		c.Fail(sim.RunTwice, "the handler of bio %s runs twice, now in %s %q on cpu %d", b.def.Name, c.Kind(), c.Name(), c.CPU())
+	}
+	m.checkContext(c, b)
+	m.checkOrder(c, b)
+	m.handle(c, b)
+	st.runs++
+	if b.done != nil {
+		b.done.CompleteAll(c)
+	}
+}
+
+// handle does what the handler of b does.
+func (m *model) handle(c *sim.Context, b *modelBio) {
+	switch b.def.Handler {
+	case "sleeps":
+		c.MightSleep("the handler of bio " + b.def.Name)
+	case "locks":
+		mu := m.stage.Mutex(b.def.Arg)
+		mu.Lock(c)
+		mu.Unlock(c)
+	case "waits":
+		m.bio(b.def.Arg).done.Wait(c)
+	case "resubmits":
+		m.submit(c, m.bio(b.def.Arg), b.def.CPU)
+	case "writeback":
+		// folio_end_dropbehind: in task context, if the folio lock is free, the
+		// folio leaves the cache; in an interrupt it stays.
+		m.state[b.id].cached = !c.InTask()
+	case "hotplugs":
+		_ = m.stage.K.CPUDown(c, b.def.CPU, "")
+	}
+}
+
+// submit sends b to a device that ends it with an interrupt on cpu.
+func (m *model) submit(c *sim.Context, b *modelBio, cpu int) {
+	if cpu < 0 {
+		cpu = 0
+	}
+	m.stage.K.Interrupt(c, cpu, "irq for "+b.def.Name, sim.IRQOptions{Merge: true}, func(c *sim.Context) {
+		m.end(c, b)
+	})
+}
+
+// checkContext finds a handler that was promised a task context and has none.
+func (m *model) checkContext(c *sim.Context, b *modelBio) {
+	wants := b.def.InTask || b.def.Handler == "dynamic" && m.proto.hasHelper()
+	if !wants {
+		return
+	}
+	if !c.InTask() || m.cfg.Count && c.Atomic() {
+		c.Fail(sim.WrongContext, "the handler of bio %s was promised a task context and runs in %s %q on cpu %d, which may not block",
+			b.def.Name, c.Kind(), c.Name(), c.CPU())
+	}
+}
+
+// checkOrder finds a handler that overtakes one that was added to the same list before.
+func (m *model) checkOrder(c *sim.Context, b *modelBio) {
+	if !m.fifo || m.state[b.id].deferrals == 0 {
+		return
+	}
+	for i, id := range m.added {
+		if id != b.id {
+			continue
+		}
+		for _, other := range m.added[:i] {
+			if m.state[other].cpu == m.state[b.id].cpu && m.state[other].started == 0 {
+				c.Fail(sim.OutOfOrder, "the handler of bio %s runs before that of %s, which was added to the list of cpu %d earlier",
+					b.def.Name, m.bios[other].def.Name, m.state[b.id].cpu)
+			}
+		}
+		return
+	}
+}
+
+// inAtomic is bio_in_atomic. Source: include/linux/bio.h, Linux 7.3.
+func inAtomic(c *sim.Context) bool { return c.Atomic() }

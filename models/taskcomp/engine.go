@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package taskcomp
+
+import (
+	"endio/batch"
+	"endio/bio"
+	"endio/machine"
+	"endio/machine/sim"
+)
+
+// engine is the version "endio": the production packages bio and batch, unchanged,
+// on the simulated kernel. It only carries handlers over.
+type engine struct {
+	m    *model
+	all  *batch.Batches
+	ours []*bio.Bio
+}
+
+func newEngine(m *model) *engine {
+	mach := sim.NewMachine(m.stage.K)
+	init := mach.InitContext()
+	e := &engine{m: m, all: batch.New(mach, init, batch.Options{})}
+	for _, b := range m.bios {
+		o := &bio.Bio{}
+		if b.def.Handler != "none" && b.def.Parent == "" {
+			o.EndIO = func(c machine.Context, o *bio.Bio) { e.handle(c.(*sim.Context), b, o) }
+		}
+		if b.def.InTask {
+			o.Flags = bio.CompleteInTask
+		}
+		e.ours = append(e.ours, o)
+	}
+	for i, b := range m.bios {
+		if b.def.Parent != "" {
+			_ = bio.Chain(mach, init, e.ours[i], e.ours[m.bio(b.def.Parent).id])
+		}
+	}
+	for _, o := range e.ours {
+		if !o.InFlight() {
+			_ = o.Start() // one without a handler is refused, and never ends
+		}
+	}
+	m.stage.K.Root(e.all)
+	m.stage.K.Root(&e.ours)
+	m.end = func(c *sim.Context, b *modelBio) { e.end(c, b) }
+	return e
+}
+
+func (e *engine) end(c *sim.Context, b *modelBio) {
+	o := e.ours[b.id]
+	c.Learn(uint64(o.Flags))
+	if !o.InFlight() {
+		return // refused at the start
+	}
+	if b.def.Parent == "" {
+		e.m.state[b.id].ended++
+	}
+	bio.End(c, e.all, o, nil)
+}
+
+// handle is the handler of b.
+func (e *engine) handle(c *sim.Context, b *modelBio, o *bio.Bio) {
+	st := &e.m.state[b.id]
+	if b.def.Handler == "dynamic" && bio.CompleteLater(c, e.all, o) {
+		st.deferrals++
+		if st.deferrals > 1 {
+			c.Fail(sim.EndlessDefer, "bio %s is deferred for the %d. time", b.def.Name, st.deferrals)
+		}
+		return
+	}
+	c.Learn(uint64(st.started)<<1 | 1)
+	if b.def.Handler == "restores" && st.stacked {
+		st.stacked = false
+		if err := o.Start(); err != nil {
+			c.Fail(sim.NeverRun, "bio %s can't be started again: %v", b.def.Name, err)
+		}
+		bio.End(c, e.all, o, nil)
+		return
+	}
+	st.started++
+	if st.started > 1 {
+		c.Fail(sim.RunTwice, "the handler of bio %s runs twice, now in %s %q on cpu %d", b.def.Name, c.Kind(), c.Name(), c.CPU())
+	}
+	e.m.checkContext(c, b)
+	e.m.handle(c, b)
+	st.runs++
+	b.done.CompleteAll(c)
+}
+
+// The methods of a protocol that only the kernel's versions need.
+
+func (e *engine) inAtomic(c *sim.Context) bool                { return c.Atomic() }
+func (e *engine) add(*sim.Context, *modelBio)                 {}
+func (e *engine) completeInTask(*sim.Context, *modelBio) bool { return false }
+func (e *engine) hasHelper() bool                             { return true }
+func (e *engine) peek(int) int                                { return 0 }

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package taskcomp
+
+import (
+	"fmt"
+
+	"endio/explore"
+	"endio/machine/sim"
+	"endio/models/stage"
+	"endio/scenario"
+)
+
+// A protocol is one version of the patch.
+type protocol interface {
+	// inAtomic is the version's test of the context in bio_endio.
+	inAtomic(c *sim.Context) bool
+	// add defers a bio: __bio_complete_in_task.
+	add(c *sim.Context, b *modelBio)
+	// completeInTask is the dynamic helper, for versions where hasHelper.
+	completeInTask(c *sim.Context, b *modelBio) bool
+	hasHelper() bool
+	// peek returns the length of a list, for reports.
+	peek(cpu int) int
+}
+
+// A model is one execution of a scenario.
+type model struct {
+	stage *stage.Stage
+	cfg   sim.Config
+	file  *scenario.File
+	proto protocol
+	end   func(c *sim.Context, b *modelBio) // bio_endio of the version
+	bios  []*modelBio
+	fifo  bool
+
+	state []bioState
+	added []int // bios in the order in which they were put on lists
+	moved bool  // the explorer need not know: a hotplug operation goes on
+}
+
+// Program returns the program that a case of f asks for. The error says why there
+// is none.
+func Program(f *scenario.File, c scenario.Case) (*explore.Program, error) {
+	cfg, err := stage.Config(f, c.Config)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := makers[c.Version]; !ok {
+		return nil, fmt.Errorf("model taskcomp has no version %q", c.Version)
+	}
+	if len(f.Bios) > maxBios {
+		return nil, fmt.Errorf("model taskcomp takes at most %d bios, not %d", maxBios, len(f.Bios))
+	}
+	skip := stage.SkipFrames
+	if c.Version == "endio" {
+		skip = append([]string{"endio/models/taskcomp."}, skip...)
+	}
+	return &explore.Program{
+		Name:       fmt.Sprintf("%s, %s, %s", f.Name, c.Version, c.Config),
+		SkipFrames: skip,
+		Init:       func(x *explore.Exec) { start(x, f, cfg, c.Version) },
+	}, nil
+}
+
+// makers makes the protocol of each version.
+var makers = map[string]func(m *model) protocol{
+	"v4":              func(m *model) protocol { return newV4(m) },
+	"v5":              func(m *model) protocol { return newV5(m) },
+	"v6":              func(m *model) protocol { return newV6(m, v6Fixes{}) },
+	"v6+irqsave":      func(m *model) protocol { return newV6(m, v6Fixes{irqsave: true}) },
+	"v6+requeue":      func(m *model) protocol { return newV6(m, v6Fixes{requeue: true}) },
+	"v6+sentinel":     func(m *model) protocol { return newV6(m, v6Fixes{sentinel: true}) },
+	"v6+fixes":        func(m *model) protocol { return newV6(m, v6Fixes{true, true, true}) },
+	"v7":              func(m *model) protocol { return newV7(m, v7Change{}) },
+	"v7+nullcheck":    func(m *model) protocol { return newV7(m, v7Change{nullCheck: true}) },
+	"v7+requeue-dead": func(m *model) protocol { return newV7(m, v7Change{requeueDead: true}) },
+	"v7-down":         func(m *model) protocol { return newV7(m, v7Change{noDown: true}) },
+	"v7-requeue":      func(m *model) protocol { return newV7(m, v7Change{noRequeue: true}) },
+	"v7+armin":        func(m *model) protocol { return newV7(m, v7Change{armInside: true}) },
+	"v7+resched":      func(m *model) protocol { return newV7(m, v7Change{resched: true}) },
+	"endio":           func(m *model) protocol { return newEngine(m) },
+}
+
+// start builds one execution.
+func start(x *explore.Exec, f *scenario.File, cfg sim.Config, version string) {
+	m := &model{stage: stage.New(x, f, cfg), file: f, fifo: f.Wanted("fifo")}
+	k := m.stage.K
+	m.cfg = k.Config()
+	m.state = make([]bioState, len(f.Bios))
+	for i := range f.Bios {
+		d := &f.Bios[i]
+		m.bios = append(m.bios, &modelBio{id: i, def: d, done: k.NewCompletion(nil, "handler of "+d.Name)})
+		m.state[i].stacked = d.Handler == "restores"
+		m.state[i].cached = d.Handler == "writeback"
+		if d.InTask {
+			m.state[i].flags = completeInTask
+		}
+	}
+	m.end = m.bioEndio
+	m.proto = makers[version](m)
+	if version != "endio" {
+		m.chain()
+	}
+	k.Root(&m.state)
+	k.Root(&m.added)
+	k.AtEnd(func(*sim.Kernel) { m.atEnd(x) })
+	for i := range f.Actors {
+		m.actor(&f.Actors[i])
+	}
+}
+
+// chain is bio_chain for each bio with a parent.
+func (m *model) chain() {
+	count := make([]int, len(m.bios))
+	for _, b := range m.bios {
+		if b.def.Parent != "" {
+			b.parent = m.bio(b.def.Parent)
+			count[b.parent.id]++
+		}
+	}
+	for i, n := range count {
+		if n > 0 {
+			m.bios[i].remaining = sim.NewAtomic(m.stage.K, nil, "__bi_remaining of "+m.bios[i].def.Name, n+1)
+		}
+	}
+}
+
+func (m *model) bio(name string) *modelBio {
+	for _, b := range m.bios {
+		if b.def.Name == name {
+			return b
+		}
+	}
+	panic("taskcomp: no bio " + name + ": the parser lets none through")
+}
+
+// actor starts a task or lets an interrupt come.
+func (m *model) actor(a *scenario.Actor) {
+	k := m.stage.K
+	run := func(c *sim.Context) {
+		for i := range a.Steps {
+			m.step(c, &a.Steps[i])
+		}
+	}
+	switch a.Kind {
+	case scenario.IRQ:
+		k.Interrupt(nil, a.CPU, a.Name, sim.IRQOptions{Hard: a.Hard, Merge: a.Steps[0].Verb == "complete"}, run)
+	case scenario.Softirq:
+		k.Interrupt(nil, a.CPU, a.Name, sim.IRQOptions{Hard: true}, func(c *sim.Context) { c.RaiseSoftirq(a.Name, run) })
+	default:
+		o := sim.TaskOptions{}
+		if a.CPU >= 0 {
+			o.CPU = sim.OnCPU(a.CPU)
+		}
+		k.Go(nil, a.Name, o, run)
+	}
+}
+
+func (m *model) step(c *sim.Context, st *scenario.Step) {
+	if m.stage.Step(c, st) {
+		return
+	}
+	switch st.Verb {
+	case "complete":
+		m.end(c, m.bio(st.Name))
+	case "wait-bio":
+		m.bio(st.Name).done.Wait(c)
+	case "down":
+		_ = m.stage.K.CPUDown(c, st.CPU, st.State)
+	case "up":
+		_ = m.stage.K.CPUUp(c, st.CPU, st.State)
+	default:
+		c.Fail(explore.BadProgram, "model taskcomp has no step %q", st.Verb)
+	}
+}
+
+// noteAdd is called under the protection of the list.
+func (m *model) noteAdd(b *modelBio, cpu int) {
+	m.state[b.id].cpu = cpu
+	for _, id := range m.added {
+		if id == b.id {
+			return
+		}
+	}
+	m.added = append(m.added, b.id)
+}
+
+// atEnd looks at what was to happen and has not, when nothing can go on.
+func (m *model) atEnd(x *explore.Exec) {
+	for i, st := range m.state {
+		name := m.bios[i].def.Name
+		if st.started > st.runs {
+			x.Fail(explore.Deadlock, "the handler of bio "+name+" never returns: it waits for something that can't happen", stage.Waits(x))
+			return
+		}
+	}
+	stuck := false
+	x.Tasks(func(t *explore.Task) { stuck = stuck || !t.Finished() && !t.Daemon() })
+	if stuck {
+		return // the explorer says who waits for whom
+	}
+	for i, st := range m.state {
+		d := m.bios[i].def
+		if st.ended > 0 && st.runs == 0 && d.Handler != "none" {
+			x.Fail(sim.NeverRun, fmt.Sprintf("bio %s has ended and its handler never runs: nothing will run the list of cpu %d, which holds %d", d.Name, st.cpu, m.proto.peek(st.cpu)), stage.Waits(x))
+			return
+		}
+		if m.file.Wanted("dropbehind") && st.cached && st.runs > 0 {
+			x.Fail(ineffective, "the folio of bio "+d.Name+" stays in the cache: its handler ran in an interrupt", "")
+			return
+		}
+	}
+}
+
+const ineffective explore.FailKind = "ineffective"
