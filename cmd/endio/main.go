@@ -28,6 +28,7 @@ const (
 // named after it.
 type cli struct {
 	Run     runCmd     `cmd:"" help:"Run a fio job file and measure it."`
+	Check   checkCmd   `cmd:"" help:"Decide scenarios over every interleaving."`
 	Lockdep lockdepCmd `cmd:"" help:"Check the lock validator against tables of cases."`
 	Version versionCmd `cmd:"" help:"Print the version, the Go version and the platform."`
 }

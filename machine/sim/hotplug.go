@@ -343,7 +343,7 @@ func activate(c *Context, p *CPU) {
 // waitEmpty waits until tasks that can't migrate have left p.
 func waitEmpty(c *Context, p *CPU) {
 	for _, o := range c.k.ctxs {
-		if o != c && o.kind == InTask && !o.dead && o.cpu == p && o.any && (o.migrate > 0) {
+		if o != c && o.kind == InTask && !o.dead && o.cpu == p && (o.any || o.irqThread) && (o.migrate > 0) {
 			c.block("wait until the cpu is empty", (*cpuEmpty)(p), Uninterruptible, acc{p.obj, explore.Modify})
 			return
 		}
@@ -354,7 +354,7 @@ type cpuEmpty CPU
 
 func (p *cpuEmpty) ready(c *Context) bool {
 	for _, o := range p.k.ctxs {
-		if o != c && o.kind == InTask && !o.dead && o.cpu == (*CPU)(p) && o.any && o.migrate > 0 {
+		if o != c && o.kind == InTask && !o.dead && o.cpu == (*CPU)(p) && (o.any || o.irqThread) && o.migrate > 0 {
 			return false
 		}
 	}

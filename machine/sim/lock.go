@@ -255,8 +255,16 @@ func (l *LocalLock) lock(c *Context, irq bool) *CPU {
 		c.dep(&p.dep, lockdep.Exclusive)
 		c.rtSleep("local_lock " + p.name)
 		c.MigrateDisable()
-		p = &l.percp[c.cpu.id]
-		p.sleepLock(c, "lock")
+		for {
+			on := c.cpu
+			p = &l.percp[on.id]
+			p.sleepLock(c, "lock")
+			if c.cpu == on {
+				break
+			}
+			p.drop(c) // an interrupt thread whose CPU went off line has moved
+			c.dep(&p.dep, lockdep.Exclusive)
+		}
 		c.rcu++
 		c.enterSection(l.bit, c.cpu)
 		return c.cpu

@@ -158,6 +158,10 @@ func (l *machineLocal) enter(c *Context, p *CPU) bool {
 	if c.entering { // its CPU is gone
 		return false
 	}
+	if c.irqThread && c.cpu != p && !p.online { // so was the thread's, which has moved
+		c.unpin()
+		return false
+	}
 	if c.migratable() && !c.cpu.online || c.any && c.holds && !c.cpu.active && c.irqsOff == 0 && c.preempt == 0 && !l.m.k.cfg.Concurrent {
 		c.unpin()
 		return false

@@ -188,6 +188,7 @@ func (q *Workqueue) ModDelayedWorkOn(c *Context, cpu int, w *Work, delay int) bo
 	default:
 		w.arm(q, cpu, base, delay)
 	}
+	c.LocalIRQEnable()
 	return c.foldBool(was)
 }
 
@@ -202,7 +203,15 @@ func (w *Work) grab(c *Context, op string, timers bool) (was bool) {
 		cond = (*grabbableIdle)(w)
 	}
 	if !cond.ready(c) || !w.homeOnly() || !c.coveredBy(w.home.wq) {
+		c.want = true
 		c.step(op+" "+w.name, cond, w.homes()...)
+		c.want = false
+	}
+	// From here to the end of the operation interrupts are off: one of this CPU
+	// that operated on w would wait for the grab for ever.
+	c.irqsOff++
+	if c.irqsOff == 1 && c.ld != nil {
+		c.ld.HardirqsOff(0)
 	}
 	was = w.pending
 	switch w.place {
@@ -263,6 +272,7 @@ func (w *Work) release(c *Context, label string, delta int) {
 		w.depth = 0
 		c.t.Fail(Imbalance, fmt.Sprintf("work %s: enable without disable", w.name), "")
 	}
+	c.LocalIRQEnable()
 }
 
 // Cancel withdraws a pending run, cancel_work or cancel_delayed_work, and reports

@@ -96,6 +96,9 @@ func (m *model) endIO(c *sim.Context, b *modelBio) {
 		m.bioEndio(c, b)
 		return
 	}
+	if c.Tracing() {
+		c.Note("handler of bio %s", b.def.Name)
+	}
 	st.started++
 	if st.started > 1 {
 		c.Fail(sim.RunTwice, "the handler of bio %s runs twice, now in %s %q on cpu %d", b.def.Name, c.Kind(), c.Name(), c.CPU())
@@ -136,7 +139,7 @@ func (m *model) submit(c *sim.Context, b *modelBio, cpu int) {
 	if cpu < 0 {
 		cpu = 0
 	}
-	m.stage.K.Interrupt(c, cpu, "irq for "+b.def.Name, sim.IRQOptions{Merge: true}, func(c *sim.Context) {
+	m.stage.K.Interrupt(c, cpu, "irq for "+b.def.Name, sim.IRQOptions{}, func(c *sim.Context) {
 		m.end(c, b)
 	})
 }

@@ -145,7 +145,7 @@ func (m *model) actor(a *scenario.Actor) {
 	}
 	switch a.Kind {
 	case scenario.IRQ:
-		k.Interrupt(nil, a.CPU, a.Name, sim.IRQOptions{Hard: a.Hard, Merge: a.Steps[0].Verb == "complete"}, run)
+		k.Interrupt(nil, a.CPU, a.Name, sim.IRQOptions{Hard: a.Hard}, run)
 	case scenario.Softirq:
 		k.Interrupt(nil, a.CPU, a.Name, sim.IRQOptions{Hard: true}, func(c *sim.Context) { c.RaiseSoftirq(a.Name, run) })
 	default:
@@ -214,3 +214,22 @@ func (m *model) atEnd(x *explore.Exec) {
 }
 
 const ineffective explore.FailKind = "ineffective"
+
+// noteList remarks in a trace that b was put on a list.
+func (m *model) noteList(c *sim.Context, b *modelBio, cpu int, wasEmpty bool) {
+	if !c.Tracing() {
+		return
+	}
+	then := "which is not empty: nothing is armed"
+	if wasEmpty {
+		then = "which was empty"
+	}
+	c.Note("bio %s is put on the list of cpu %d, %s", b.def.Name, cpu, then)
+}
+
+// noteRefused remarks that a work item could not be armed.
+func noteRefused(c *sim.Context, w *sim.Work) {
+	if c.Tracing() && w.Depth() > 0 {
+		c.Note("refused: the work is disabled")
+	}
+}

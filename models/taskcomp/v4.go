@@ -40,6 +40,7 @@ func (v *v4) add(c *sim.Context, b *modelBio) {
 	})
 	v.m.noteAdd(b, cpu.ID())
 	v.lock.UnlockIRQ(c)
+	v.m.noteList(c, b, cpu.ID(), wasEmpty)
 	if wasEmpty {
 		v.wq.QueueWorkOn(c, cpu.ID(), v.work[cpu.ID()])
 	}

@@ -50,6 +50,7 @@ func (v *v5) add(c *sim.Context, b *modelBio) {
 		return l
 	})
 	v.m.noteAdd(b, cpu)
+	v.m.noteList(c, b, cpu, first)
 	if first {
 		v.wq.ModDelayedWorkOn(c, cpu, &v.work[cpu].Work, 1)
 	}

@@ -100,9 +100,11 @@ func (v *v6) add(c *sim.Context, b *modelBio) {
 		*l = append(*l, b.id)
 	})
 	v.m.noteAdd(b, cpu)
+	v.m.noteList(c, b, cpu, wasEmpty)
 	v.unlockList(c)
 	if wasEmpty {
 		v.wq.ModDelayedWorkOn(c, cpu, &v.work[cpu].Work, 1)
+		noteRefused(c, &v.work[cpu].Work)
 	}
 }
 

@@ -81,12 +81,14 @@ func (v *v7) add(c *sim.Context, b *modelBio) {
 		*l = append(*l, b.id)
 	})
 	v.m.noteAdd(b, cpu)
+	v.m.noteList(c, b, cpu, wasEmpty)
 	if wasEmpty && v.change.armInside {
 		v.wq.QueueWorkOn(c, cpu, v.work[cpu])
 	}
 	c.LocalIRQRestore()
 	if wasEmpty && !v.change.armInside {
 		v.wq.QueueWorkOn(c, cpu, v.work[cpu])
+		noteRefused(c, v.work[cpu])
 	}
 }
 

@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"endio/explore"
+	"endio/internal/decide"
+	"endio/internal/render"
+	"endio/scenario"
+)
+
+// checkCmd is `endio check`.
+type checkCmd struct {
+	Paths    []string      `arg:"" optional:"" name:"file" help:"Scenario files, directories with *.scn files, or all. Default: all."`
+	Version  string        `placeholder:"V" help:"Check only this version, also where the file expects nothing of it."`
+	Config   string        `placeholder:"C" help:"Check only this configuration or ring mode, for example lazy, defer or full/coop."`
+	Strategy string        `default:"auto" enum:"auto,cached,optimal,sleepsets,random,pct,bound0,bound1,bound2,bound3" help:"How to search: ${enum}."`
+	MaxTime  time.Duration `placeholder:"T" help:"Give up on a case after this, for example 30s. The verdict is then unknown."`
+	Slow     bool          `help:"Include the scenarios that are marked slow."`
+	JSON     bool          `name:"json" help:"Print a JSON array."`
+	Explain  bool          `help:"Say the files in words, and check nothing."`
+	Replay   string        `placeholder:"TOKEN" help:"Make the execution of a token again. Needs one file, --version and --config."`
+	Trace    string        `placeholder:"FORM" enum:"text,svg,perfetto," default:"" help:"Show traces of failures as text, svg or perfetto (Trace Event JSON)."`
+	Out      string        `short:"o" placeholder:"FILE" help:"Write the trace to FILE instead of standard output."`
+	Quiet    bool          `short:"q" help:"No trace for failures that are not expected; no progress."`
+}
+
+// Help is the long text of --help.
+func (*checkCmd) Help() string {
+	return `A scenario is a question to the checker: what tasks, interrupts and hotplug do, and
+what you expect of which version of a protocol. Every interleaving is explored, and the
+answer says for which scope it counts. docs/scenario.md is the reference of the format.
+
+Each case prints a line: whether the verdict is the expected one, the file, version,
+configuration, verdict, scope, executions and time. A failure that is not expected prints its
+trace; --trace text prints those that are expected, too.
+
+Exit code: 0 if every verdict is the one that its file expects, 1 if not, 2 for bad input.
+
+Examples:
+  endio check scenarios/hotplug-rollback.scn
+  endio check all --json | jq '.[] | select(.verdict == "fails")'
+  endio check --explain scenarios/fallocate.scn
+  endio check scenarios/fallocate.scn --version 6.6-rc --config defer --trace svg -o deadlock.svg
+  endio check my.scn --version v7 --config rt --strategy pct --max-time 1m`
+}
+
+// scenarioDir is where `all` looks: in the current directory.
+const scenarioDir = "scenarios"
+
+// Run checks.
+func (k *checkCmd) Run(c *console) error {
+	if len(k.Paths) == 0 {
+		k.Paths = []string{"all"}
+	}
+	files, err := k.read()
+	if err != nil {
+		return &exitError{exitBadInput, err}
+	}
+	if k.Explain {
+		for i, f := range files {
+			if i > 0 {
+				fmt.Fprintln(c.out)
+			}
+			fmt.Fprintf(c.out, "%s\n\n%s", f.Name, f.Explain())
+		}
+		return nil
+	}
+	jobs, err := k.jobs(files)
+	if err != nil {
+		return &exitError{exitBadInput, err}
+	}
+	if k.Replay != "" {
+		return k.replay(c, jobs)
+	}
+	return k.check(c, jobs)
+}
+
+// A job is one case to decide.
+type job struct {
+	file *scenario.File
+	c    scenario.Case
+}
+
+// read reads all files that are asked for.
+func (k *checkCmd) read() ([]*scenario.File, error) {
+	var names []string
+	for _, p := range k.Paths {
+		found, err := scenarioFiles(p)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, found...)
+	}
+	var files []*scenario.File
+	var errs []error
+	for _, n := range names {
+		f, err := readScenario(n)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if f.Slow && !k.Slow && len(names) > 1 {
+			continue
+		}
+		files = append(files, f)
+	}
+	return files, errors.Join(errs...)
+}
+
+// readScenario reads one file, but no more than a scenario may have.
+func readScenario(name string) (*scenario.File, error) {
+	in := os.Stdin
+	if name != "-" {
+		var err error
+		if in, err = os.Open(name); err != nil {
+			return nil, fmt.Errorf("check: %w", err)
+		}
+		defer in.Close()
+		if st, err := in.Stat(); err == nil && st.Size() > scenario.MaxBytes {
+			return nil, fmt.Errorf("%s:1:1: the file has %d bytes; a scenario has at most %d: is it one?", name, st.Size(), scenario.MaxBytes)
+		}
+	}
+	data := make([]byte, 0, 1<<14)
+	buf := make([]byte, 1<<14)
+	for len(data) <= scenario.MaxBytes {
+		n, err := in.Read(buf)
+		data = append(data, buf[:n]...)
+		if err != nil {
+			if err.Error() == "EOF" {
+				break
+			}
+			return nil, fmt.Errorf("check: %w", err)
+		}
+	}
+	return scenario.Parse(name, data)
+}
+
+// scenarioFiles returns the files that an argument stands for.
+func scenarioFiles(arg string) ([]string, error) {
+	dir := arg
+	if arg == "all" {
+		dir = scenarioDir
+	} else if arg == "-" {
+		return []string{arg}, nil
+	}
+	st, err := os.Stat(dir)
+	if err != nil {
+		if arg == "all" {
+			return nil, fmt.Errorf("check all: there is no directory %s here: run it where the scenarios are, or name a file or directory", scenarioDir)
+		}
+		return nil, fmt.Errorf("check: %w", err)
+	}
+	if !st.IsDir() {
+		return []string{arg}, nil
+	}
+	var names []string
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".scn") {
+			names = append(names, path)
+		}
+		return err
+	})
+	if err == nil && len(names) == 0 {
+		err = fmt.Errorf("check %s: there is no *.scn file in it", dir)
+	}
+	sort.Strings(names)
+	return names, err
+}
+
+// jobs lists the cases.
+func (k *checkCmd) jobs(files []*scenario.File) ([]job, error) {
+	if k.Version != "" {
+		known := append(scenario.VersionNames(scenario.TaskComp), scenario.VersionNames(scenario.CallerComp)...)
+		if !slices.Contains(known, k.Version) {
+			return nil, fmt.Errorf("check: there is no version %q (known: %s)", k.Version, strings.Join(known, ", "))
+		}
+	}
+	var jobs []job
+	for _, f := range files {
+		cases, err := decide.Select(f, k.Version, k.Config)
+		if err != nil {
+			return nil, fmt.Errorf("check: %w", err)
+		}
+		for _, c := range cases {
+			jobs = append(jobs, job{f, c})
+		}
+	}
+	if len(jobs) == 0 {
+		return nil, fmt.Errorf("check: nothing to check: no file is about version %q and configuration %q", k.Version, k.Config)
+	}
+	return jobs, nil
+}
+
+// check decides all jobs, on all CPUs, and reports in the order of the files.
+func (k *checkCmd) check(c *console, jobs []job) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	workers := min(runtime.GOMAXPROCS(0), len(jobs))
+	inner := 1
+	if len(jobs) == 1 {
+		workers, inner = 1, runtime.GOMAXPROCS(0)
+	}
+	answers := make([]*decide.Answer, len(jobs))
+	errs := make([]error, len(jobs))
+	done := make([]chan struct{}, len(jobs))
+	for i := range done {
+		done[i] = make(chan struct{})
+	}
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for i := range next {
+				answers[i], errs[i] = decide.Decide(ctx, jobs[i].file, jobs[i].c,
+					decide.Options{Strategy: k.Strategy, MaxTime: k.MaxTime, Workers: inner})
+				close(done[i])
+			}
+		})
+	}
+	go func() {
+		for i := range jobs {
+			next <- i
+		}
+		close(next)
+	}()
+	start := time.Now()
+	agree := 0
+	var out []result
+	for i := range jobs {
+		<-done[i]
+		if errs[i] != nil {
+			return &exitError{exitBadInput, errs[i]}
+		}
+		a := answers[i]
+		if a.Agrees() {
+			agree++
+		}
+		if k.JSON {
+			out = append(out, resultOf(a))
+		} else if err := k.print(c, a); err != nil {
+			return &exitError{exitBadInput, err}
+		}
+		answers[i] = nil // traces are large
+	}
+	wg.Wait()
+	if k.JSON {
+		e := json.NewEncoder(c.out)
+		e.SetIndent("", "  ")
+		if err := e.Encode(out); err != nil {
+			return err
+		}
+	} else if k.Trace == "" || k.Trace == "text" {
+		fmt.Fprintf(c.out, "%d cases, %d as expected, %.1f s\n", len(jobs), agree, time.Since(start).Seconds())
+	}
+	if agree < len(jobs) {
+		return &exitError{code: exitFailed}
+	}
+	return nil
+}
+
+// print shows one answer.
+func (k *checkCmd) print(c *console, a *decide.Answer) error {
+	if k.Trace == "svg" || k.Trace == "perfetto" {
+		if a.Trace == nil {
+			fmt.Fprintf(c.err, "%s\n", render.Line(a))
+			return nil
+		}
+		return k.export(c, a)
+	}
+	fmt.Fprintln(c.out, render.Line(a))
+	if a.Failure != nil && (k.Trace == "text" || !a.Agrees() && !k.Quiet) {
+		fmt.Fprintf(c.out, "\n%s\n", render.Text(a))
+	}
+	return nil
+}
+
+// export writes a trace as a picture or for Perfetto. Several go to files of their
+// own only if there is a name to number.
+func (k *checkCmd) export(c *console, a *decide.Answer) error {
+	var data []byte
+	if k.Trace == "svg" {
+		text, err := render.SVG(a)
+		if err != nil {
+			return err
+		}
+		data = []byte(text)
+	} else {
+		var err error
+		if data, err = render.Perfetto(a); err != nil {
+			return err
+		}
+	}
+	if k.Out == "" {
+		_, err := c.out.Write(append(data, '\n'))
+		return err
+	}
+	if err := os.WriteFile(k.Out, data, 0o644); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.err, "%s\n       trace in %s\n", render.Line(a), k.Out)
+	name := k.Out
+	ext := filepath.Ext(name)
+	k.Out = strings.TrimSuffix(name, ext) + "+" + ext // the next one gets a name of its own
+	return nil
+}
+
+// replay makes one execution again.
+func (k *checkCmd) replay(c *console, jobs []job) error {
+	if len(jobs) != 1 {
+		return &exitError{exitBadInput, fmt.Errorf("check --replay: the token belongs to one case, and %d are selected: name one file, --version and --config", len(jobs))}
+	}
+	a, err := decide.Replay(jobs[0].file, jobs[0].c, k.Replay)
+	if err != nil {
+		return &exitError{exitBadInput, fmt.Errorf("check: %w", err)}
+	}
+	switch {
+	case k.JSON:
+		err = json.NewEncoder(c.out).Encode([]result{resultOf(a)})
+	case k.Trace == "svg" || k.Trace == "perfetto":
+		err = k.export(c, a)
+	default:
+		fmt.Fprintln(c.out, render.Line(a))
+		_, err = fmt.Fprintf(c.out, "\n%s", render.Text(a))
+	}
+	if err == nil && !a.Agrees() && a.Failure == nil {
+		return &exitError{code: exitFailed}
+	}
+	return err
+}
+
+// A result is an answer in JSON.
+type result struct {
+	Scenario   string  `json:"scenario"`
+	Version    string  `json:"version"`
+	Config     string  `json:"config"`
+	Verdict    string  `json:"verdict"`
+	Expected   string  `json:"expected"`
+	Agrees     bool    `json:"agrees"`
+	Problem    string  `json:"problem"`
+	Scope      string  `json:"scope"`
+	Bound      string  `json:"bound"`
+	Executions int64   `json:"executions"`
+	States     int64   `json:"states"`
+	Seconds    float64 `json:"seconds"`
+	TraceSteps int     `json:"trace_steps"`
+	Replay     string  `json:"replay"`
+}
+
+func resultOf(a *decide.Answer) result {
+	r := result{Scenario: a.File.Name, Version: a.Case.Version, Config: a.Case.Config.String(), Verdict: a.Verdict.String(),
+		Agrees: a.Agrees(), Problem: a.Problem(), Scope: a.Scope, Bound: a.Bound, Executions: a.Executions, States: a.States,
+		Seconds: a.Elapsed.Seconds()}
+	if e := a.Expected; e != nil {
+		r.Expected = "holds"
+		if !e.Holds {
+			r.Expected = "fails " + e.Kind
+		}
+	}
+	if a.Trace != nil {
+		r.TraceSteps = len(a.Trace.Steps)
+	}
+	if a.Failure != nil {
+		r.Replay = a.Failure.Token
+	}
+	if a.Verdict == explore.Unknown && r.Scope == "" {
+		r.Scope = "bounded"
+	}
+	return r
+}

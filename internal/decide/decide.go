@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package decide answers scenarios: it builds the program of each case, lets the
+// explorer search it, and says what was found.
+//
+// A verdict always comes from the search; what the file expects is only compared with
+// it afterwards. A case is searched in two stages: a few executions with random
+// priorities, which find most faults at once, and then all states. A failure is
+// then looked for again with 0, 1 and 2 preemptions, and the shortest trace is kept.
+package decide
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"endio/explore"
+	"endio/machine/sim"
+	"endio/models/callercomp"
+	"endio/models/taskcomp"
+	"endio/scenario"
+)
+
+// Options says how to decide.
+type Options struct {
+	// Strategy is a name of [Strategies]; "" is auto.
+	Strategy string
+
+	// MaxTime bounds each case; 0 means no bound.
+	MaxTime time.Duration
+
+	// Workers is the number of goroutines that search one case; 0 means 1.
+	Workers int
+}
+
+// An Answer is what was found about one case.
+type Answer struct {
+	File     *scenario.File
+	Case     scenario.Case
+	Expected *scenario.Expect // nil: the file expects nothing of the case
+
+	Verdict    explore.Verdict
+	Scope      string // exhausted, bounded or sampled
+	Bound      string // what bounded the search, or empty
+	Executions int64  // complete ones
+	States     int64
+	Elapsed    time.Duration
+	Failure    *explore.Failure
+	Trace      *explore.Trace
+}
+
+// Strategies are the names that Options.Strategy knows.
+var Strategies = []string{"auto", "cached", "optimal", "sleepsets", "random", "pct", "bound0", "bound1", "bound2", "bound3"}
+
+// memoryBytes bounds the table of states of one case: 24 million states.
+const memoryBytes = 768 << 20
+
+// probes are the executions of the first stage. Most faults need few orderings.
+const probes = 300
+
+// Program returns the program of a case.
+func Program(f *scenario.File, c scenario.Case) (*explore.Program, error) {
+	if f.Model == scenario.CallerComp {
+		return callercomp.Program(f, c)
+	}
+	return taskcomp.Program(f, c)
+}
+
+// Decide answers one case.
+func Decide(ctx context.Context, f *scenario.File, c scenario.Case, o Options) (*Answer, error) {
+	p, err := Program(f, c)
+	if err != nil {
+		return nil, err
+	}
+	a := &Answer{File: f, Case: c}
+	if e, ok := f.Expected(c); ok {
+		a.Expected = e
+	}
+	start := time.Now()
+	eo := explore.Options{MaxTime: o.MaxTime, Workers: o.Workers, MemoryBytes: memoryBytes, MaxSteps: 4000}
+	if o.Strategy != "" && o.Strategy != "auto" {
+		err = a.explore(ctx, p, eo, strategy(o.Strategy))
+	} else {
+		err = a.auto(ctx, p, eo)
+	}
+	a.Elapsed = time.Since(start)
+	return a, err
+}
+
+func strategy(name string) explore.Strategy {
+	switch name {
+	case "optimal":
+		return explore.Optimal()
+	case "sleepsets":
+		return explore.SleepSets()
+	case "random":
+		return explore.Random(100000, 1)
+	case "pct":
+		return explore.PCT(100000, 3, 1)
+	case "bound0", "bound1", "bound2", "bound3":
+		return explore.PreemptionBound(int(name[5] - '0'))
+	}
+	return explore.Cached()
+}
+
+// explore makes one search and adds what it found.
+func (a *Answer) explore(ctx context.Context, p *explore.Program, o explore.Options, s explore.Strategy) error {
+	o.Strategy = s
+	r, err := explore.Explore(ctx, p, o)
+	if err != nil {
+		return err
+	}
+	a.Executions += r.Executions
+	a.States = max(a.States, r.States)
+	a.Verdict, a.Failure = r.Verdict, r.Failure
+	a.Scope, a.Bound, _ = strings.Cut(r.Scope, " by ")
+	a.Scope, _, _ = strings.Cut(a.Scope, ",")
+	if r.Failure != nil {
+		a.Scope, a.Trace = "exhausted", r.Failure.Trace // a failing execution is a proof of the failure
+	}
+	return nil
+}
+
+// auto is the search in two stages.
+func (a *Answer) auto(ctx context.Context, p *explore.Program, o explore.Options) error {
+	probe := o
+	probe.Workers = 1
+	if err := a.explore(ctx, p, probe, explore.PCT(probes, 3, 1)); err != nil {
+		return err
+	}
+	if a.Verdict != explore.Fails {
+		if err := a.explore(ctx, p, o, explore.Cached()); err != nil {
+			return err
+		}
+	}
+	if a.Verdict == explore.Fails {
+		return a.shorten(ctx, p, o)
+	}
+	return nil
+}
+
+// shortenTime bounds the search for a shorter trace, for each number of preemptions.
+const shortenTime = 400 * time.Millisecond
+
+// shorten looks for the same kind of failure with fewer preemptions, and keeps the
+// shortest trace.
+func (a *Answer) shorten(ctx context.Context, p *explore.Program, o explore.Options) error {
+	best := *a
+	for n := 0; n <= min(2, best.Failure.Preemptions); n++ {
+		o.MaxTime, o.Workers = shortenTime, 1
+		b := Answer{}
+		if err := b.explore(ctx, p, o, explore.PreemptionBound(n)); err != nil {
+			return err
+		}
+		best.Executions += b.Executions
+		if b.Failure == nil || b.Failure.Kind != a.Failure.Kind || b.Failure.Trace == nil {
+			continue
+		}
+		if best.Trace == nil || len(b.Trace.Steps) < len(best.Trace.Steps) {
+			best.Failure, best.Trace = b.Failure, b.Trace
+		}
+		break
+	}
+	*a = best
+	return nil
+}
+
+// Replay makes the execution of a token again.
+func Replay(f *scenario.File, c scenario.Case, token string) (*Answer, error) {
+	p, err := Program(f, c)
+	if err != nil {
+		return nil, err
+	}
+	r, err := explore.Replay(p, token, explore.Options{})
+	if err != nil {
+		return nil, err
+	}
+	a := &Answer{File: f, Case: c, Verdict: r.Verdict, Scope: "one execution", Executions: 1, Elapsed: r.Elapsed, Failure: r.Failure, Trace: r.Trace}
+	if e, ok := f.Expected(c); ok {
+		a.Expected = e
+	}
+	return a, nil
+}
+
+// kindWords are the words of the scenario language for kinds of failures.
+var kindWords = map[explore.FailKind]string{
+	explore.Deadlock: "deadlock", explore.LostWork: "lost-work", explore.Livelock: "livelock",
+	explore.DataRace: "data-race", explore.StepBound: "livelock",
+	sim.NeverRun: "never-run", sim.RunTwice: "run-twice", sim.NilHandler: "nil-handler",
+	sim.WrongContext: "wrong-context", sim.AtomicSleep: "atomic-sleep", sim.Lockdep: "lockdep",
+	sim.Corruption: "corruption", sim.SoftLockup: "soft-lockup", sim.EndlessDefer: "endless-offload",
+	sim.OutOfOrder: "out-of-order", sim.Imbalance: "imbalance",
+	"ineffective": "ineffective", "eintr": "eintr", "not drained": "not-drained",
+}
+
+// KindWord returns the word for a kind of failure, or the kind itself.
+func KindWord(k explore.FailKind) string {
+	if w, ok := kindWords[k]; ok {
+		return w
+	}
+	return string(k)
+}
+
+// Agrees reports whether the verdict is the one that the file expects. A case of
+// which nothing is expected agrees if it was decided.
+func (a *Answer) Agrees() bool {
+	e := a.Expected
+	switch {
+	case e == nil:
+		return a.Verdict != explore.Unknown
+	case e.Holds:
+		return a.Verdict == explore.Holds
+	case a.Verdict != explore.Fails:
+		return false
+	}
+	return e.Kind == "any" || e.Kind == KindWord(a.Failure.Kind)
+}
+
+// Problem says in one line what failed, or "".
+func (a *Answer) Problem() string {
+	if a.Failure == nil {
+		return ""
+	}
+	return KindWord(a.Failure.Kind) + ": " + a.Failure.Text
+}
+
+// Select returns the cases of f that a version and a configuration leave; "" leaves all. A
+// version of which the file expects nothing is taken nevertheless, in all configurations:
+// to ask is what a user may.
+func Select(f *scenario.File, version, config string) ([]scenario.Case, error) {
+	if version != "" && !slices.Contains(scenario.VersionNames(f.Model), version) {
+		return nil, nil // of the other model
+	}
+	all := f.Cases()
+	if version != "" {
+		all = nil
+		for _, c := range f.ConfigCases() {
+			all = append(all, scenario.Case{Version: version, Config: c})
+		}
+	}
+	if config == "" {
+		return all, nil
+	}
+	var out []scenario.Case
+	for _, c := range all {
+		if c.Config.Matches(config) {
+			out = append(out, c)
+		}
+	}
+	if len(out) > 0 {
+		return out, nil
+	}
+	// A configuration that the file does not list.
+	versions := []string{version}
+	if version == "" {
+		versions = nil
+		for _, c := range all {
+			if !slices.Contains(versions, c.Version) {
+				versions = append(versions, c.Version)
+			}
+		}
+	}
+	if !slices.Contains(scenario.ConfigNames(), config) {
+		return nil, fmt.Errorf("%s is not checked in configuration %q (known: %s, and the ring modes of its rings)",
+			f.Name, config, strings.Join(scenario.ConfigNames(), ", "))
+	}
+	mode := ""
+	if len(all) > 0 {
+		mode = all[0].Config.Ring
+	}
+	for _, v := range versions {
+		out = append(out, scenario.Case{Version: v, Config: scenario.Config{Preempt: config, Ring: mode}})
+	}
+	return out, nil
+}

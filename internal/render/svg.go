@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"fmt"
+	"html"
+	"strings"
+
+	"endio/internal/decide"
+)
+
+// The measures of a picture, in pixels.
+const (
+	svgMargin   = 24
+	svgRow      = 24
+	svgNumber   = 36  // column of the step numbers
+	svgColumn   = 330 // column of a CPU
+	svgSource   = 230 // column of the source lines
+	svgChar     = 6.6 // width of a character at 11 px
+	svgMaxChars = 46
+)
+
+// Colours of contexts, by what kind of thing runs.
+var svgColours = []struct{ prefix, fill, line string }{
+	{"irq", "#fde2e0", "#c0392b"},
+	{"timer", "#fde2e0", "#c0392b"},
+	{"softirq", "#fdeccd", "#b9770e"},
+	{"kworker", "#e2f0d9", "#4a7c2b"},
+	{"rescuer", "#e2f0d9", "#4a7c2b"},
+	{"io-wq", "#e2f0d9", "#4a7c2b"},
+	{"hotplug", "#ece2f5", "#6c3f99"},
+	{"", "#dfeaf7", "#2a5d9c"},
+}
+
+// SVG is the trace of a failure as a picture: one column a CPU, time downwards, a
+// coloured bar for each stretch of a context, what broke at the bottom.
+func SVG(a *decide.Answer) (string, error) {
+	if a.Trace == nil {
+		return "", fmt.Errorf("%s, %s, %s: there is no trace: nothing failed", a.File.Name, a.Case.Version, a.Case.Config)
+	}
+	d := &drawing{a: a, rows: rows(a.Trace), lanes: a.Trace.Lanes}
+	d.width = 2*svgMargin + svgNumber + d.lanes*svgColumn + svgSource
+	d.head()
+	d.bars()
+	d.steps()
+	d.foot()
+	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="Helvetica, Arial, sans-serif" font-size="11">`+"\n"+
+		`<rect width="100%%" height="100%%" fill="white"/>`+"\n%s</svg>\n", d.width, d.y+svgMargin, d.width, d.y+svgMargin, d.b.String()), nil
+}
+
+type drawing struct {
+	a     *decide.Answer
+	rows  []row
+	lanes int
+	width int
+	y     int // where the next thing goes
+	top   int // of the first step
+	b     strings.Builder
+}
+
+func (d *drawing) text(x, y int, style, s string) {
+	fmt.Fprintf(&d.b, `<text x="%d" y="%d" %s>%s</text>`+"\n", x, y, style, html.EscapeString(s))
+}
+
+func (d *drawing) laneX(lane int) int { return svgMargin + svgNumber + lane*svgColumn }
+
+// head draws title, version and the names of the columns.
+func (d *drawing) head() {
+	d.y = svgMargin + 16
+	title := d.a.File.Title
+	if title == "" {
+		title = d.a.File.Name
+	}
+	for _, l := range wrap(title, (d.width-2*svgMargin)/9) {
+		d.text(svgMargin, d.y, `font-size="17" font-weight="bold"`, l)
+		d.y += 22
+	}
+	d.text(svgMargin, d.y, `fill="#555" font-size="12"`, fmt.Sprintf("version %s, %s; %d steps", d.a.Case.Version, d.a.Case.Config, len(d.rows)))
+	d.y += 28
+	for l := range d.lanes {
+		d.text(d.laneX(l)+8, d.y, `font-size="13" font-weight="bold"`, fmt.Sprintf("CPU %d", l))
+	}
+	d.text(d.laneX(d.lanes)+8, d.y, `font-size="13" font-weight="bold"`, "source")
+	d.y += 10
+	fmt.Fprintf(&d.b, `<line x1="%d" y1="%d" x2="%d" y2="%d" stroke="#999"/>`+"\n", svgMargin, d.y, d.width-svgMargin, d.y)
+	d.top = d.y + 6
+}
+
+func colours(task string) (fill, line string) {
+	for _, c := range svgColours {
+		if strings.HasPrefix(task, c.prefix) {
+			return c.fill, c.line
+		}
+	}
+	return "#eee", "#555"
+}
+
+// rowY returns the top of the line of step i, counted from 0; a context change
+// has a line of its own above.
+func (d *drawing) rowY(i int) int {
+	y := d.top
+	for j := range i {
+		y += svgRow
+		if d.rows[j].changed {
+			y += svgRow
+		}
+	}
+	if d.rows[i].changed {
+		y += svgRow
+	}
+	return y
+}
+
+// bars draws a coloured bar from the first to the last step of each stretch in which
+// one context runs on a CPU.
+func (d *drawing) bars() {
+	for i := range d.rows {
+		r := &d.rows[i]
+		if !r.changed {
+			continue
+		}
+		last := i
+		for j := i + 1; j < len(d.rows); j++ {
+			if d.rows[j].lane != r.lane {
+				continue
+			}
+			if d.rows[j].changed {
+				break
+			}
+			last = j
+		}
+		fill, line := colours(r.task)
+		y := d.rowY(i) - svgRow + 2
+		fmt.Fprintf(&d.b, `<rect x="%d" y="%d" width="%d" height="%d" rx="5" fill="%s" stroke="%s" stroke-width="0.8"/>`+"\n",
+			d.laneX(r.lane)+2, y, svgColumn-10, d.rowY(last)+svgRow-y-2, fill, line)
+		d.text(d.laneX(r.lane)+10, y+15, fmt.Sprintf(`font-weight="bold" fill="%s"`, line), r.task)
+	}
+}
+
+// steps draws the text of each step.
+func (d *drawing) steps() {
+	for i := range d.rows {
+		r := &d.rows[i]
+		y := d.rowY(i) + 15
+		d.text(svgMargin, y, `fill="#777"`, fmt.Sprint(r.number))
+		if r.preempt {
+			d.text(svgMargin+20, y, `fill="#c0392b" font-weight="bold"`, "⤵")
+		}
+		d.text(d.laneX(r.lane)+18, y, "", cut(r.what, svgMaxChars))
+		d.text(d.laneX(d.lanes)+8, y, `fill="#777" font-size="10"`, r.where)
+	}
+	d.y = d.rowY(len(d.rows)-1) + svgRow + 10
+}
+
+// foot says what broke and who waits for whom.
+func (d *drawing) foot() {
+	f := d.a.Failure
+	if f == nil {
+		return
+	}
+	chars := int(float64(d.width-2*svgMargin-24) / svgChar)
+	lines := wrap(d.a.Problem(), chars-6)
+	details := strings.Split(strings.TrimRight(f.Details, "\n"), "\n")
+	if len(details) > 14 {
+		details = append(details[:14], "...")
+	}
+	n := len(lines)
+	var more []string
+	for _, l := range details {
+		if l != "" {
+			more = append(more, wrap(l, chars)...)
+		}
+	}
+	height := 18*n + 15*len(more) + 22
+	fmt.Fprintf(&d.b, `<rect x="%d" y="%d" width="%d" height="%d" rx="5" fill="#fff4f3" stroke="#c0392b"/>`+"\n", svgMargin, d.y, d.width-2*svgMargin, height)
+	y := d.y + 20
+	for _, l := range lines {
+		d.text(svgMargin+12, y, `font-size="13" font-weight="bold" fill="#c0392b"`, l)
+		y += 18
+	}
+	for _, l := range more {
+		d.text(svgMargin+12, y, `xml:space="preserve"`, l)
+		y += 15
+	}
+	d.y += height
+}
+
+func cut(s string, chars int) string {
+	if r := []rune(s); len(r) > chars {
+		return string(r[:chars-1]) + "…"
+	}
+	return s
+}
+
+// wrap breaks s into lines of at most chars characters, at spaces where it can.
+func wrap(s string, chars int) []string {
+	var out []string
+	for len(s) > chars {
+		at := strings.LastIndex(s[:chars], " ")
+		if at <= 0 {
+			at = chars
+		}
+		out = append(out, s[:at])
+		s = strings.TrimPrefix(s[at:], " ")
+	}
+	return append(out, s)
+}
