@@ -45,6 +45,7 @@ func Checks() []Check {
 		{Name: "chain", Init: checkChain, Doc: "a parent ends after its children, with the first error"},
 		{Name: "reuse", Init: checkReuse, Doc: "a handler starts its own bio again"},
 		{Name: "drain", Init: checkDrain, Doc: "a task drains an inode on which it has a completion to run itself"},
+		{Name: "owner", Init: checkOwner, Doc: "two CPUs complete for one task that runs its completions itself"},
 		{Name: "stacked", Init: checkStacked, Doc: "a write in flight ends in a handler that the draining task must run itself"},
 		{Name: "late", Init: checkLate, Doc: "a write is submitted while a task drains"},
 		{Name: "turns", Init: checkTurns, Doc: "two tasks drain one inode, and a write is held back"},
@@ -195,6 +196,19 @@ func checkDrain(x *explore.Exec, cfg sim.Config) {
 		c.SetHelper(r.owner, r.wake)
 		r.exclusive(c)
 		r.owner.Wait(c, ran{r, 0})
+	})
+}
+
+func checkOwner(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{}).withOwner()
+	for i := range 2 {
+		b := r.bio(0, nil)
+		b.Owner = r.owner
+		r.irq(nil, i, fmt.Sprintf("irq%d", i), func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
+	}
+	r.k.Go(nil, "owner", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) {
+		r.owner.Wait(c, ran{r, 0})
+		r.owner.Wait(c, ran{r, 1})
 	})
 }
 
