@@ -349,6 +349,14 @@ func (c *Context) arrive(hold bool) bool {
 		c.cpu = c.k.firstOnline()
 		return false
 	}
+	if c.migratable() && !hold && !(c.cpu.active && c.cpu.tasksRun()) {
+		for _, p := range c.k.cpus {
+			if p.active && p.tasksRun() {
+				c.cpu = p
+				break
+			}
+		}
+	}
 	if hold {
 		if c.migratable() && !c.cpu.active {
 			return c.picked // then the caller sees to it

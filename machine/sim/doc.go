@@ -60,7 +60,7 @@
 //
 // Code between two visible operations belongs to the step before, and what only
 // lets others go on (an unlock, the end of a section, interrupts on) is no step
-// but takes effect at once. To take a lock, to turn interrupts off and every
+// but takes effect at once; only the unlock of a spinlock with interrupts on is one. To take a lock, to turn interrupts off and every
 // access that others can see is a step of its own.
 //
 // # State

@@ -89,6 +89,10 @@ type Config struct {
 	// instead of the CPU that is asked for (nohz_full, isolcpus).
 	Housekeeping bool
 
+	// MaxRestarts is how often one system call may be restarted before that counts as a
+	// livelock; 0 means no limit.
+	MaxRestarts int
+
 	// Timers starts the timers of each CPU; delayed work of this package does so
 	// by itself.
 	Timers bool

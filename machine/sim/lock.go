@@ -99,6 +99,14 @@ func (l *lock) drop(c *Context) {
 	c.undep(&l.dep)
 }
 
+// openEnd makes the end of a section with interrupts on a step: one that comes just
+// before finds the lock taken, by a task that can't go on while it spins.
+func (l *lock) openEnd(c *Context) {
+	if c.irqsOff == 0 {
+		c.step("unlock "+l.name, nil)
+	}
+}
+
 // sleepLock acquires l in a task that may sleep for it.
 func (l *lock) sleepLock(c *Context, what string) {
 	c.step(what+" "+l.name, nil, acc{l.obj, explore.AtomicUpdate})
@@ -146,6 +154,7 @@ func (l *RawSpinlock) TryLock(c *Context) bool {
 
 // Unlock frees the lock.
 func (l *RawSpinlock) Unlock(c *Context) {
+	l.openEnd(c)
 	l.drop(c)
 	c.preempt--
 	c.relax()
@@ -199,12 +208,14 @@ func (l *Spinlock) Lock(c *Context) {
 
 // Unlock frees the lock.
 func (l *Spinlock) Unlock(c *Context) {
-	l.drop(c)
 	if l.k.cfg.Preemption == RT {
+		l.drop(c)
 		c.rcu--
 		c.MigrateEnable()
 		return
 	}
+	l.openEnd(c)
+	l.drop(c)
 	c.preempt--
 	c.relax()
 }
@@ -293,6 +304,9 @@ func (l *LocalLock) UnlockIRQ(c *Context) { l.unlock(c, true) }
 
 func (l *LocalLock) unlock(c *Context, irq bool) {
 	p := &l.percp[c.cpu.id]
+	if l.k.cfg.Preemption != RT {
+		p.openEnd(c)
+	}
 	p.drop(c)
 	c.leaveSection(l.bit, c.cpu)
 	switch {

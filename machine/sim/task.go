@@ -17,8 +17,10 @@ type Task struct {
 	fatal        bool // and kills
 	notifySignal bool // TIF_NOTIFY_SIGNAL
 	exiting      bool
-	inUser       bool
-	handled      int // signals that ran a handler
+	handled      int  // signals that ran a handler
+	norestart    bool // one of the pending signals has a handler without SA_RESTART
+	ipi          bool // user mode is to be left
+	work         []taskWork
 }
 
 // An Affinity says where a task runs. The zero Affinity is any active CPU.
@@ -67,12 +69,15 @@ func (c *Context) Current() *Task { return c.task }
 
 func (t *Task) hash(h *explore.Hash) {
 	v := uint64(0)
-	for i, b := range []bool{t.sigpending, t.fatal, t.notifySignal, t.exiting, t.inUser} {
+	for i, b := range []bool{t.sigpending, t.fatal, t.notifySignal, t.exiting, t.norestart, t.ipi} {
 		if b {
 			v |= 1 << i
 		}
 	}
 	h.Add(v | uint64(t.handled)<<8)
+	for _, w := range t.work {
+		h.Add(w.id)
+	}
 }
 
 // A SleepState says what ends a sleep, beside what is waited for.

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"errors"
+
+	"endio/explore"
+)
+
+// ErrAgain is -EAGAIN: the caller may not block, and would have.
+var ErrAgain = errors.New("EAGAIN")
+
+// An Inode has what direct I/O and its opposites lock and count.
+//
+// Source: struct inode, inode_dio_begin and others, include/linux/fs.h, Linux 6.6 to 7.3;
+// kernel-semantics.md, A2.
+type Inode struct {
+	k              *Kernel
+	name           string
+	RWSem          *RWSem // i_rwsem
+	InvalidateLock *RWSem // i_mapping->invalidate_lock
+	obj            explore.Object
+	dio            int     // i_dio_count
+	pending        []*Task // whose task work must end an I/O; for reports only
+}
+
+// NewInode makes an inode without I/O. c is nil in Init.
+func (k *Kernel) NewInode(c *Context, name string) *Inode {
+	n := &Inode{k: k, name: name, RWSem: k.NewRWSem(c, "i_rwsem"), InvalidateLock: k.NewRWSem(c, "invalidate_lock"),
+		obj: newObject(k.maker(c), name+" dio count", -1)}
+	k.add(n)
+	return n
+}
+
+func (n *Inode) hash(h *explore.Hash) { h.Add(uint64(n.dio)) }
+
+// DioCount returns i_dio_count without a step.
+func (n *Inode) DioCount() int { return n.dio }
+
+// Object returns the object of the dio count.
+func (n *Inode) Object() explore.Object { return n.obj }
+
+// DioBegin is inode_dio_begin.
+func (n *Inode) DioBegin(c *Context) {
+	c.step("inode_dio_begin", nil, acc{n.obj, explore.AtomicUpdate})
+	n.dio++
+}
+
+// DioEnd is inode_dio_end. Any context may call it.
+func (n *Inode) DioEnd(c *Context) {
+	c.step("inode_dio_end", nil, acc{n.obj, explore.AtomicUpdate})
+	if n.dio--; n.dio < 0 {
+		c.Fail(Imbalance, "inode_dio_end without inode_dio_begin on %s", n.name)
+	}
+}
+
+// Owes says that only t can end one more I/O of n, and Paid that it was ended. They
+// take no step and change nothing but reports: a wait for the count then
+// names t.
+func (n *Inode) Owes(t *Task) { n.pending = append(n.pending, t) }
+
+// Paid ends an Owes.
+func (n *Inode) Paid(t *Task) {
+	for i, o := range n.pending {
+		if o == t {
+			n.pending = append(n.pending[:i:i], n.pending[i+1:]...)
+			return
+		}
+	}
+}
+
+// DioWait is inode_dio_wait: it sleeps until no I/O is in flight. In an interruptible
+// state a signal ends it with [ErrRestartSys].
+func (n *Inode) DioWait(c *Context, mode SleepState) error {
+	c.MightSleep("inode_dio_wait")
+	c.block("inode_dio_wait", (*dioZero)(n), mode, acc{n.obj, explore.AtomicUpdate})
+	if !c.foldBool(n.dio == 0) {
+		return ErrRestartSys
+	}
+	return nil
+}
+
+type dioZero Inode
+
+func (n *dioZero) ready(*Context) bool { return n.dio == 0 }
+func (n *dioZero) describe(_ *Context, w *explore.Wait) {
+	w.For = "the direct I/O in flight on " + n.name
+	for _, t := range n.pending {
+		if t.c.t != nil {
+			w.Owners = append(w.Owners, t.c.t)
+		}
+	}
+}
+
+// A SuperBlock has the write count of a file system, against which it is frozen:
+// the first level of sb_writers.
+//
+// Source: sb_start_write, include/linux/fs.h; freeze_super, fs/super.c, Linux 7.3.
+type SuperBlock struct {
+	obj     explore.Object
+	writers int
+	frozen  bool
+}
+
+// NewSuperBlock makes one that is not frozen. c is nil in Init.
+func (k *Kernel) NewSuperBlock(c *Context) *SuperBlock {
+	s := &SuperBlock{obj: newObject(k.maker(c), "sb_writers", -1)}
+	k.add(s)
+	return s
+}
+
+func (s *SuperBlock) hash(h *explore.Hash) {
+	h.Add(uint64(s.writers))
+	h.AddBool(s.frozen)
+}
+
+// StartWrite waits while the file system is frozen, and counts a writer.
+func (s *SuperBlock) StartWrite(c *Context) {
+	c.MightSleep("sb_start_write")
+	c.block("sb_start_write", (*thawed)(s), Uninterruptible, acc{s.obj, explore.AtomicUpdate})
+	s.writers++
+}
+
+// StartWriteTry counts a writer unless the file system is frozen.
+func (s *SuperBlock) StartWriteTry(c *Context) bool {
+	c.step("sb_start_write_trylock", nil, acc{s.obj, explore.AtomicUpdate})
+	if !c.foldBool(!s.frozen) {
+		return false
+	}
+	s.writers++
+	return true
+}
+
+// EndWrite ends a writer. Any context may call it: writes end where their I/O does.
+func (s *SuperBlock) EndWrite(c *Context) {
+	c.step("sb_end_write", nil, acc{s.obj, explore.AtomicUpdate})
+	if s.writers--; s.writers < 0 {
+		c.Fail(Imbalance, "sb_end_write without sb_start_write")
+	}
+}
+
+// Freeze holds new writers back and waits for those that write.
+func (s *SuperBlock) Freeze(c *Context) {
+	c.MightSleep("freeze_super")
+	c.step("freeze_super", nil, acc{s.obj, explore.AtomicUpdate})
+	s.frozen = true
+	c.block("wait for writers", (*noWriters)(s), Uninterruptible, acc{s.obj, explore.AtomicUpdate})
+}
+
+// Thaw lets writers in again.
+func (s *SuperBlock) Thaw(c *Context) {
+	c.step("thaw_super", nil, acc{s.obj, explore.AtomicUpdate})
+	s.frozen = false
+}
+
+type thawed SuperBlock
+
+func (s *thawed) ready(*Context) bool                  { return !s.frozen }
+func (s *thawed) describe(_ *Context, w *explore.Wait) { w.For = "the thaw of the file system" }
+
+type noWriters SuperBlock
+
+func (s *noWriters) ready(*Context) bool                  { return s.writers == 0 }
+func (s *noWriters) describe(_ *Context, w *explore.Wait) { w.For = "the writers of the file system" }

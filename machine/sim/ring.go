@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"fmt"
+
+	"endio/explore"
+)
+
+// A RingMode is how an io_uring was set up, as far as task work goes.
+//
+// Source: io_req_task_work_add, io_uring/io_uring.c, Linux 7.3; kernel-semantics.md, A1.3.
+type RingMode uint8
+
+// The modes.
+const (
+	RingDefault RingMode = iota
+	RingCoop             // IORING_SETUP_COOP_TASKRUN
+	RingSQPoll           // IORING_SETUP_SQPOLL
+	RingDefer            // IORING_SETUP_DEFER_TASKRUN
+)
+
+// String returns the name of the mode.
+func (m RingMode) String() string { return [...]string{"default", "coop", "sqpoll", "defer"}[m] }
+
+// A Ring is an io_uring with its submitter.
+type Ring struct {
+	k     *Kernel
+	mode  RingMode
+	owner *Task
+	sq    *Task
+	obj   explore.Object
+	local []taskWork // of RingDefer
+	cq    int
+	want  int // the submitter waits for that many CQEs
+}
+
+// NewRing makes a ring of owner. c is nil in Init. With RingSQPoll it starts the SQ
+// thread.
+func (k *Kernel) NewRing(c *Context, owner *Task, mode RingMode) *Ring {
+	r := &Ring{k: k, mode: mode, owner: owner, obj: newObject(k.maker(c), "ring", -1)}
+	k.add(r)
+	if mode == RingSQPoll {
+		r.sq = k.Go(c, "iou-sqp", TaskOptions{Daemon: true}, func(c *Context) {
+			for {
+				c.Forget(1)
+				c.unpin()
+				c.step("iou-sqp looks", (*hasWork)(c.task), acc{c.task.obj, explore.AtomicUpdate})
+				c.runWork()
+			}
+		})
+	}
+	return r
+}
+
+type hasWork Task
+
+func (t *hasWork) ready(*Context) bool                  { return len(t.work) > 0 }
+func (t *hasWork) describe(_ *Context, w *explore.Wait) { w.For = "task work" }
+
+func (r *Ring) hash(h *explore.Hash) {
+	h.Add(uint64(r.cq) | uint64(r.want)<<16)
+	for _, w := range r.local {
+		h.Add(w.id)
+	}
+}
+
+// CQ returns the number of CQEs posted so far, without a step.
+func (r *Ring) CQ() int { return r.cq }
+
+// Object returns the object of the completion queue, for [Context.UserWait].
+func (r *Ring) Object() explore.Object { return r.obj }
+
+// Owner returns the task that submits.
+func (r *Ring) Owner() *Task { return r.owner }
+
+// AddTaskWork has fn run by the task that the ring's mode says, or, if that is exiting,
+// by a kworker. Any context may call it.
+func (r *Ring) AddTaskWork(c *Context, name string, fn func(*Context)) {
+	ok := true
+	switch r.mode {
+	case RingDefault:
+		ok = r.owner.AddWork(c, name, NotifySignal, fn)
+	case RingCoop:
+		ok = r.owner.AddWork(c, name, NotifySignalNoIPI, fn)
+	case RingSQPoll:
+		ok = r.sq.AddWork(c, name, NotifySignalNoIPI, fn)
+	case RingDefer:
+		// The one waiter looks at the length of the list: it is woken when
+		// enough has gathered, and by nothing else.
+		c.step("add to the ring's local work", nil, acc{r.obj, explore.AtomicUpdate}, acc{r.owner.obj, explore.AtomicRead})
+		if ok = !r.owner.exiting; ok {
+			r.local = append(r.local, taskWork{r.k.newID(c), name, fn})
+		}
+	}
+	if !c.foldBool(ok) {
+		w := r.k.NewWork(c, "io_fallback "+name, 0, fn)
+		r.k.systemWq.QueueWorkOn(c, 0, w)
+	}
+}
+
+// PostCQE posts one CQE. Task context.
+func (r *Ring) PostCQE(c *Context) {
+	c.step("post CQE", nil, acc{r.obj, explore.AtomicUpdate})
+	r.cq++
+}
+
+// Enter is io_uring_enter with GETEVENTS: it runs task work and waits until n CQEs
+// were posted in all. A signal makes it fail with [ErrInterrupted].
+func (r *Ring) Enter(c *Context, n int) error {
+	return c.Syscall("io_uring_enter", func(c *Context) error {
+		for {
+			c.step("look at the CQ", nil, acc{r.obj, explore.AtomicUpdate}, acc{c.task.obj, explore.AtomicUpdate})
+			local := r.local
+			r.local = nil
+			c.fold(uint64(len(local)))
+			for _, w := range local {
+				c.fold(w.id)
+				w.fn(c)
+			}
+			if len(local) > 0 {
+				continue
+			}
+			if c.foldBool(len(c.task.work) > 0 || c.task.notifySignal) {
+				c.runWork()
+				continue
+			}
+			if c.foldBool(r.cq >= n) {
+				return nil
+			}
+			if c.foldBool(c.task.sigpending) {
+				return fmt.Errorf("io_uring_enter: %w", ErrInterrupted)
+			}
+			r.want = n
+			c.block("wait for CQEs", (*cqWait)(r), Interruptible, acc{r.obj, explore.AtomicUpdate})
+			r.want = 0
+		}
+	})
+}
+
+type cqWait Ring
+
+func (r *cqWait) ready(*Context) bool {
+	return r.cq >= r.want || len(r.local) > 0 && r.cq+len(r.local) >= r.want
+}
+func (r *cqWait) describe(_ *Context, w *explore.Wait) {
+	w.For = fmt.Sprintf("CQE %d", r.want)
+}
+
+// An IOWorkQueue is io-wq: threads of a process that issue requests which would
+// block. They issue for their owner, and completions go to the owner.
+//
+// Source: io_uring/io-wq.c, Linux 7.3; kernel-semantics.md, A1.1.
+type IOWorkQueue struct {
+	k    *Kernel
+	obj  explore.Object
+	list []taskWork
+}
+
+// NewIOWorkQueue starts n workers. c is nil in Init.
+func (k *Kernel) NewIOWorkQueue(c *Context, n int) *IOWorkQueue {
+	q := &IOWorkQueue{k: k, obj: newObject(k.maker(c), "io-wq", -1)}
+	k.add(q)
+	for i := range n {
+		k.Go(c, fmt.Sprintf("iou-wrk-%d", i), TaskOptions{Daemon: true}, func(c *Context) {
+			for {
+				c.Forget(uint64(i))
+				c.unpin()
+				c.step("iou-wrk takes a request", q, acc{q.obj, explore.AtomicUpdate})
+				w := q.list[0]
+				q.list = append(q.list[:0:0], q.list[1:]...)
+				c.fold(w.id)
+				w.fn(c)
+			}
+		})
+	}
+	return q
+}
+
+func (q *IOWorkQueue) hash(h *explore.Hash) {
+	h.Add(uint64(len(q.list)))
+	for _, w := range q.list {
+		h.Add(w.id)
+	}
+}
+
+func (q *IOWorkQueue) ready(*Context) bool                  { return len(q.list) > 0 }
+func (q *IOWorkQueue) describe(_ *Context, w *explore.Wait) { w.For = "a request" }
+
+// Queue gives a request to the workers.
+func (q *IOWorkQueue) Queue(c *Context, name string, fn func(*Context)) {
+	c.step("queue to io-wq", nil, acc{q.obj, explore.AtomicUpdate})
+	q.list = append(q.list, taskWork{q.k.newID(c), name, fn})
+}
