@@ -529,3 +529,38 @@ func TestNested(t *testing.T) {
 	top.Unlock()
 	wantKinds(t, kindsOf(got()), NestNotHeld, Recursion)
 }
+
+// TestFastPathTakesNoLock locks and unlocks a known chain while the test holds every lock that the
+// package has: goroutines on different locks have nothing in common to wait for.
+func TestFastPathTakesNoLock(t *testing.T) {
+	got := catch(t)
+	a, b, rw := named("a"), named("b"), new(RWMutex)
+	SetClass(rw, NewClass("rw"))
+	nest := func() {
+		a.Lock()
+		rw.RLock()
+		b.Lock()
+		b.Unlock()
+		rw.RUnlock()
+		a.Unlock()
+	}
+	var wg sync.WaitGroup
+	warm, locked := make(chan bool), make(chan bool)
+	wg.Go(func() {
+		nest()
+		close(warm)
+		<-locked
+		nest()
+	})
+	<-warm
+	v := Default()
+	v.mu.Lock()
+	goMu.Lock()
+	siteClasses.mu.Lock()
+	close(locked)
+	wg.Wait()
+	siteClasses.mu.Unlock()
+	goMu.Unlock()
+	v.mu.Unlock()
+	wantKinds(t, kindsOf(got()))
+}

@@ -5,6 +5,7 @@
 // lockdep,deadlock; without the tag lockdep it shows that nothing is left.
 //
 //	lockdep speed     medians of interleaved rounds, spread, ratios
+//	lockdep scaling   the part of speed about several goroutines
 //	lockdep detect    the table of docs/lockdep.md
 package main
 
@@ -23,10 +24,12 @@ func main() {
 	switch verb {
 	case "speed":
 		err = printSpeed(os.Stdout)
+	case "scaling":
+		printScaling(os.Stdout)
 	case "detect":
 		err = printDetection(os.Stdout)
 	default:
-		fmt.Fprintln(os.Stderr, "usage: lockdep speed|detect")
+		fmt.Fprintln(os.Stderr, "usage: lockdep speed|scaling|detect")
 		os.Exit(2)
 	}
 	if err != nil {

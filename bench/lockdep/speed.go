@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"endio/lockdep"
@@ -259,6 +260,20 @@ func printOff(w io.Writer) {
 	printContenders(w, "Off: I/O map", cs)
 }
 
+// arithmetic returns a loop that touches no memory: what it gains from a second processor is
+// what the machine had to give.
+func arithmetic() func(int) {
+	return func(n int) {
+		x := uint64(n)
+		for range 20 * n {
+			x = x*6364136223846793005 + 1442695040888963407
+		}
+		sink.Store(x)
+	}
+}
+
+var sink atomic.Uint64
+
 // printScaling compares one goroutine on its own lock with one on each processor.
 func printScaling(w io.Writer) {
 	procs := runtime.GOMAXPROCS(0)
@@ -279,6 +294,7 @@ func printScaling(w io.Writer) {
 		name string
 		make func() func(int)
 	}{
+		{"arithmetic only", arithmetic},
 		{"sync.Mutex", func() func(int) { return nestSync(3) }},
 		{"endio/lockdep, Go adapter", func() func(int) { return nestAdapter(3) }},
 		{"linkdata/deadlock", func() func(int) { return nestLinkdata(3) }},
