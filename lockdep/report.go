@@ -149,12 +149,21 @@ func (p *page) line(format string, args ...any) {
 	p.WriteByte('\n')
 }
 
-// done ends the report with the held locks and the stack, and queues it.
+// done ends the report with an empty line and the stack, and queues it.
 func (p *page) done() {
 	p.line("")
+	p.end()
+}
+
+// end ends the report with the stack, and queues it.
+func (p *page) end() {
+	p.backtrace()
+	p.emit()
+}
+
+func (p *page) backtrace() {
 	p.line("stack backtrace:")
 	p.stackLines(p.stack, 1)
-	p.emit()
 }
 
 func (p *page) emit() {
@@ -295,13 +304,9 @@ func (p *page) names(recs ...*classRec) {
 	}
 }
 
-// chainExists prints `Chain exists of:` for a path of more than two locks, from
-// first to last.
-func (p *page) chainExists(path []*classRec) {
-	if len(path) < 3 {
-		return
-	}
+// chainExists prints `Chain exists of:` for a path of more than two locks.
+func (p *page) chainExists(first, middle, last *classRec) {
 	p.line("Chain exists of:")
-	p.line("  %s --> %s --> %s", p.v.name(path[0]), p.v.name(path[len(path)-2]), p.v.name(path[len(path)-1]))
+	p.line("  %s --> %s --> %s", p.v.name(first), p.v.name(middle), p.v.name(last))
 	p.line("")
 }

@@ -77,7 +77,9 @@ func (v *Validator) reportCircular(t *Task, prev, next *held, path []node) {
 	p.line("")
 	p.line("other info that might help us debug this:")
 	p.line("")
-	p.chainExists(recs)
+	if n := len(recs); n > 2 {
+		p.chainExists(recs[0], recs[n-2], recs[n-1])
+	}
 	p.circularScenario(prev, next, recs)
 	p.heldLocks()
 	p.done()
@@ -211,31 +213,31 @@ func (v *Validator) reportInversion(t *Task, h *held, found int, forward bool, m
 	p.line("")
 	p.line("")
 	p.line("other info that might help us debug this:")
-	recs := make([]*classRec, len(path))
-	for i, n := range path {
-		if forward {
-			recs[i] = n.rec
-		} else {
-			recs[len(path)-1-i] = n.rec
-		}
+	middle := h.rec // the neighbour of this lock on the path
+	if len(path) > 1 {
+		middle = path[1].rec
 	}
-	p.chainExists(recs)
-	p.irqScenario(recs)
+	if forward {
+		p.irqScenario(h.rec, middle, other)
+	} else {
+		p.irqScenario(other, middle, h.rec)
+	}
 	p.heldLocks()
 	p.line("")
 	p.line("the shortest dependencies between 2nd lock and 1st lock:")
 	p.dependencies(path)
-	p.done()
+	p.end()
 }
 
 // irqScenario prints how an interrupt closes the path from a safe lock to an
 // unsafe one.
-func (p *page) irqScenario(path []*classRec) {
+func (p *page) irqScenario(safe, middle, unsafe *classRec) {
 	const cpu1 = "                               "
-	safe, unsafe := path[0], path[len(path)-1]
-	middle := unsafe
-	if len(path) > 2 {
-		middle = path[1]
+	if middle == safe {
+		middle = unsafe
+	}
+	if middle != unsafe {
+		p.chainExists(safe, middle, unsafe)
 	}
 	p.line(" Possible interrupt unsafe locking scenario:")
 	p.line("")
@@ -309,15 +311,11 @@ func (v *Validator) reportIRQOrder(t *Task, prev, next *held, safe, unsafe []nod
 	p.line("")
 	p.line("other info that might help us debug this:")
 	p.line("")
-	recs := make([]*classRec, 0, len(safe)+len(unsafe))
-	for i := len(safe) - 1; i >= 0; i-- {
-		recs = append(recs, safe[i].rec)
+	middle := prev.rec
+	if middle == safeRec {
+		middle = next.rec
 	}
-	for _, n := range unsafe {
-		recs = append(recs, n.rec)
-	}
-	p.chainExists(recs)
-	p.irqScenario(recs)
+	p.irqScenario(safeRec, middle, unsafeRec)
 	p.heldLocks()
 	p.line("")
 	p.line("the dependencies between %s-irq-safe lock and the holding lock:", irq)
@@ -362,7 +360,7 @@ func (v *Validator) reportWaitContext(t *Task, h *held) {
 	base := v.waitNumber(t.base)
 	p.line("context-{%d:%d}", base, base)
 	p.heldLocks()
-	p.done()
+	p.end()
 }
 
 // reportImbalance reports a release of what is not held; why may say more.
@@ -453,6 +451,8 @@ func (v *Validator) reportNestNotHeld(t *Task, h *held) {
 	} else {
 		p.line("(a lock without a class)")
 	}
+	p.line("")
+	p.backtrace()
 	p.line("")
 	p.line("other info that might help us debug this:")
 	p.heldLocks()

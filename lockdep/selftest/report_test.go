@@ -30,8 +30,9 @@ func TestReports(t *testing.T) {
 		"irqsafe1_hard_spin_12",       // inconsistent lock state
 		"irq_inversion_hard_spin_123", // lock inversion, backwards and forwards
 		"irq_inversion_soft_wlock_132",
-		"irq_inversion_hard_spin_231", // a new edge from safe to unsafe
-		"spinlock_in_raw_spinlock",    // invalid wait context
+		"hardirq_deadlock_softirq_not_deadlock", // with a chain
+		"irq_inversion_hard_spin_231",           // a new edge from safe to unsafe
+		"spinlock_in_raw_spinlock",              // invalid wait context
 		"double_unlock_mutex",
 		"init_held_spin",
 		"ww_test_spin_nest_unlocked",
