@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +28,8 @@ type Engine struct {
 	closing   atomic.Bool
 	submitted atomic.Int64      // Inline and Task operations ever
 	idle      machine.WaitQueue // Close waits here for their handlers
+
+	shardsMu lockdep.Mutex // one SetShards at a time
 
 	mu       lockdep.Mutex
 	closed   bool                   // guarded by mu, as all below
@@ -66,13 +70,17 @@ func Open(o Options) (*Engine, error) {
 	}
 	m, err := host.New(host.Config{
 		Shards:       o.Shards,
+		MaxShards:    o.MaxShards,
 		UseThreads:   o.Backend == Threads,
 		Entries:      o.Depth,
 		StallAfter:   o.StallAfter,
 		SlowInline:   o.SlowInline,
 		OnSlowInline: e.slowInline,
 		Logger:       e.opts.Logger,
+		Faults:       o.Faults,
 		NewPrivate:   e.newContext,
+
+		RetirePrivate: func(c any) { e.retire(c.(*Context)) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", err)
@@ -106,7 +114,11 @@ func (e *Engine) Submit(ops ...*Op) error {
 }
 
 func (e *Engine) submit(c machine.Context, cpu machine.CPU, flush bool, ops []*Op) error {
+	// Counted before looking at closing, which Close sets before it looks at the count:
+	// so Close waits for all that goes on from here.
+	e.submitted.Add(int64(len(ops)))
 	if e.closing.Load() {
+		e.refused(c, ops)
 		return fmt.Errorf("submit: engine: %w", ErrClosed)
 	}
 	p := e.m.ShardPort(cpu)
@@ -120,10 +132,10 @@ func (e *Engine) submit(c machine.Context, cpu machine.CPU, flush bool, ops []*O
 			for _, op := range ops[:i] {
 				op.bio.Abandon()
 			}
+			e.refused(c, ops)
 			return err
 		}
 	}
-	e.submitted.Add(int64(len(ops)))
 	for _, op := range ops {
 		op.issue(c)
 	}
@@ -133,9 +145,22 @@ func (e *Engine) submit(c machine.Context, cpu machine.CPU, flush bool, ops []*O
 	return nil
 }
 
-// Ready reports whether every Inline and Task handler has run. It makes an Engine
-// what Close waits for.
-func (e *Engine) Ready(machine.Context) bool { return e.handled() == e.submitted.Load() }
+// refused takes ops, which are not started, out of the count.
+func (e *Engine) refused(c machine.Context, ops []*Op) {
+	e.submitted.Add(-int64(len(ops)))
+	if e.closing.Load() {
+		e.idle.Wake(c)
+	}
+}
+
+// Ready reports whether every Inline and Task handler has run and every file is
+// closed. It makes an Engine what Close waits for.
+func (e *Engine) Ready(machine.Context) bool {
+	e.mu.Lock()
+	open := len(e.files)
+	e.mu.Unlock()
+	return open == 0 && e.handled() == e.submitted.Load()
+}
 
 // Close waits for what is in flight and for its handlers, closes the files that
 // are still open, and ends the engine. It fails, and closes nothing, while a
@@ -143,6 +168,9 @@ func (e *Engine) Ready(machine.Context) bool { return e.handled() == e.submitted
 func (e *Engine) Close() error {
 	if e.m.InInline() {
 		return fmt.Errorf("close engine: %w", ErrWouldBlock)
+	}
+	if e.m.InWork() {
+		return fmt.Errorf("close engine: %w", ErrInHandler)
 	}
 	e.mu.Lock()
 	switch {
@@ -155,12 +183,11 @@ func (e *Engine) Close() error {
 		return fmt.Errorf("close engine: %d queues are open: close each in the goroutine that owns it", n)
 	}
 	e.closed = true
-	files := e.files
-	e.files = nil
+	files := slices.Collect(maps.Keys(e.files))
 	e.mu.Unlock()
 	e.closing.Store(true)
 	var errs []error
-	for f := range files {
+	for _, f := range files { // others may be closing some of them: see Ready
 		if err := f.Close(); err != nil && !errors.Is(err, ErrClosed) {
 			errs = append(errs, err)
 		}

@@ -19,6 +19,9 @@ var (
 	// with [Context.CompleteInTask], or ask for the Task context.
 	ErrWouldBlock = errors.New("would block in an Inline handler")
 
+	// ErrInHandler: a handler closed what runs it, and would wait for itself.
+	ErrInHandler = errors.New("called by a handler for which it would have to wait")
+
 	// ErrAlignment: direct I/O that is not aligned as the file needs it.
 	ErrAlignment = errors.New("not aligned for direct I/O")
 

@@ -280,6 +280,9 @@ func (f *File) Close() error {
 		delete(e.inodes, f.key)
 	}
 	e.mu.Unlock()
+	if e.closing.Load() {
+		e.idle.Wake(c)
+	}
 	if err != nil {
 		return f.opError("close", -1, -1, 0, err)
 	}

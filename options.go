@@ -5,6 +5,8 @@ package endio
 import (
 	"log/slog"
 	"time"
+
+	"endio/machine/host"
 )
 
 // A Backend is how an engine does its I/O.
@@ -24,6 +26,10 @@ const (
 type Options struct {
 	// Shards is the number of shards; 0 means GOMAXPROCS.
 	Shards int
+
+	// MaxShards bounds [Engine.SetShards]; 0 means the number of processors, or Shards
+	// if that is more.
+	MaxShards int
 
 	// Backend asks for one backend; [Auto] takes the best that there is.
 	Backend Backend
@@ -55,6 +61,11 @@ type Options struct {
 	// OnPanic is told of a handler that panicked, in the goroutine and the context
 	// of that handler; nil means an error to Logger, with the stack.
 	OnPanic func(HandlerPanic)
+
+	// Faults, if not nil, make the storage misbehave in the ways that a program must
+	// be ready for: errors, short transfers, delays, disorder. For tests. Blocking
+	// calls on files are not exempt.
+	Faults *host.Faults
 
 	// Logger gets warnings; nil means slog.Default().
 	Logger *slog.Logger

@@ -154,10 +154,13 @@ func (q *Queue) RunOne(c machine.Context) bool { return q.owner.RunOne(c) }
 // Ready reports whether RunOne has something to run.
 func (q *Queue) Ready(c machine.Context) bool { return q.owner.Ready(c) }
 
-// Close drains the queue and closes it.
+// Close drains the queue and closes it. Its handlers can't close it.
 func (q *Queue) Close() error {
 	if q.closed {
 		return fmt.Errorf("close queue: %w", ErrClosed)
+	}
+	if q.depth > 0 {
+		return fmt.Errorf("close queue: %w", ErrInHandler)
 	}
 	if err := q.Drain(); err != nil {
 		return err

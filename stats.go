@@ -7,7 +7,7 @@ import "slices"
 // Stats are counts since the engine was opened. They are not of one instant.
 type Stats struct {
 	Backend Backend
-	Shards  int
+	Shards  int // online
 	Files   int // open
 	Queues  int // open
 
@@ -22,7 +22,7 @@ type Stats struct {
 
 // Stats returns counts. Any goroutine may call it; it takes some µs.
 func (e *Engine) Stats() Stats {
-	s := Stats{Shards: e.m.CPUs(), InFlight: e.m.InFlight()}
+	s := Stats{Shards: e.Shards(), InFlight: e.m.InFlight()}
 	s.Backend, _ = e.Backend()
 	e.mu.Lock()
 	defer e.mu.Unlock()

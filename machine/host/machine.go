@@ -38,8 +38,12 @@ type Config struct {
 	OnSlowInline func(pc uintptr, f *File, d time.Duration)
 	// Logger gets what has no other way out; nil means slog.Default().
 	Logger *slog.Logger
-	// NewPrivate returns what the engine wants in [Context.Private].
-	NewPrivate func(c *Context) any
+	// Faults, if not nil, make all ports misbehave: for tests.
+	Faults *Faults
+	// NewPrivate returns what the engine wants in [Context.Private], and RetirePrivate
+	// is told when that context is gone; nil: not told.
+	NewPrivate    func(c *Context) any
+	RetirePrivate func(private any)
 }
 
 // DefaultEntries is the size of a port's ring: twice the depth at which fast
@@ -69,8 +73,9 @@ type Machine struct {
 	portsMu lockdep.Mutex
 	ports   atomic.Pointer[[]*Port] // all; replaced under portsMu
 
-	willing waiterList   // would lead any port
-	inline  atomic.Int32 // ports whose reaper runs Inline handlers
+	willing  waiterList   // would lead any port
+	sleeping atomic.Int32 // waiters in Sleep that would, or that lead one
+	inline   atomic.Int32 // ports whose reaper runs Inline handlers
 
 	hotplugMu lockdep.Mutex
 	hotplug   []machine.Hotplug // guarded by hotplugMu
@@ -104,6 +109,14 @@ func New(cfg Config) (*Machine, error) {
 	}
 	if cfg.NewPrivate == nil {
 		cfg.NewPrivate = func(*Context) any { return nil }
+	}
+	if cfg.StallAfter < 0 || cfg.SlowInline < 0 {
+		return nil, fmt.Errorf("host: stall after %v, slow inline handler after %v: want at least 0", cfg.StallAfter, cfg.SlowInline)
+	}
+	if cfg.Faults != nil {
+		if err := cfg.Faults.check(); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Shards < 1 || cfg.MaxShards < cfg.Shards {
 		return nil, fmt.Errorf("host: %d shards of at most %d: want at least 1, and no more than that", cfg.Shards, cfg.MaxShards)
@@ -167,6 +180,7 @@ func (m *Machine) OpenPort(cpu machine.CPU, entries int) (*Port, error) {
 		d, err := openRing(entries, 2*entries)
 		if err == nil {
 			p := newPort(m, cpu, d, 2*entries)
+			p.ring = d
 			d.port, d.bufs = p, &buffers{m: m, r: d.r}
 			for i := range registeredFiles {
 				p.fileFree = append(p.fileFree, int32(registeredFiles-1-i))
@@ -201,6 +215,7 @@ func (m *Machine) addPort(p *Port) {
 // run as ever. No other goroutine may submit to p any more.
 func (m *Machine) ClosePort(p *Port) error {
 	m.Quiesce(p)
+	p.kicks.Wait()
 	m.portsMu.Lock()
 	var list []*Port
 	for _, x := range *m.ports.Load() {
@@ -210,9 +225,13 @@ func (m *Machine) ClosePort(p *Port) error {
 	}
 	m.ports.Store(&list)
 	m.portsMu.Unlock()
-	// Whoever found p in the old list may still lead it: with nothing in flight
-	// it does not stay.
+	// Whoever found p in the old list may still lead it, and wait in the kernel for
+	// what another has reaped. With nothing in flight it does not come again.
+	p.kick()
 	p.leadMu.Lock()
+	for p.wakers.Load() > 0 {
+		runtime.Gosched() // who wakes a leader that has just left
+	}
 	defer p.leadMu.Unlock()
 	p.reapMu.Lock()
 	defer p.reapMu.Unlock()
@@ -224,6 +243,7 @@ func (m *Machine) ClosePort(p *Port) error {
 		delete(f.slots, p)
 		f.mu.Unlock()
 	}
+	m.retire(p.rc)
 	return p.dev.close()
 }
 
@@ -231,10 +251,12 @@ func (m *Machine) ClosePort(p *Port) error {
 func (m *Machine) Quiesce(p *Port) {
 	w := newWaiter()
 	defer w.free()
+	p.quiescing.Add(1)
+	defer p.quiescing.Add(-1)
 	for p.inFlight.Load() > 0 {
 		if p.leadMu.TryLock() {
 			p.wait()
-			p.Reap()
+			p.reap()
 			p.leave()
 			continue
 		}
@@ -259,6 +281,13 @@ func (m *Machine) NewContext(cpu machine.CPU, helper Helper, p *Port) *Context {
 	return c
 }
 
+// retire ends the use of a context that [Config.NewPrivate] was asked for.
+func (m *Machine) retire(c *Context) {
+	if m.cfg.RetirePrivate != nil {
+		m.cfg.RetirePrivate(c.Private)
+	}
+}
+
 // Anyone returns the task context of goroutines that owe nothing.
 func (m *Machine) Anyone() *Context { return m.anyone }
 
@@ -279,6 +308,21 @@ func (m *Machine) InInline() bool {
 	self := threadID()
 	for _, p := range *m.ports.Load() {
 		if p.inline.Load() == self {
+			return true
+		}
+	}
+	return false
+}
+
+// InWork reports whether the calling goroutine runs a work item, and so maybe a
+// Task handler. It takes some µs.
+func (m *Machine) InWork() bool {
+	self := goroutineID()
+	for _, s := range m.shards {
+		s.mu.Lock()
+		_, ours := s.members[self]
+		s.mu.Unlock()
+		if ours {
 			return true
 		}
 	}
@@ -316,25 +360,22 @@ func (m *Machine) onlineNear(cpu machine.CPU) machine.CPU {
 	return cpu // all are going: the machine is being closed
 }
 
-// lead finds a port with requests in flight and no leader, first prefer, and
-// makes w its leader; or it puts w among the willing and returns nil.
-func (m *Machine) lead(w *waiter, prefer *Port) *Port {
-	if p := m.tryLead(prefer); p != nil {
+// lead finds a port with requests in flight and no leader, and makes w its
+// leader; or it puts w among the willing and returns nil.
+func (m *Machine) lead(w *waiter) *Port {
+	if p := m.tryLead(); p != nil {
 		return p
 	}
 	m.willing.add(&w.willing)
 	// A leader that left before w was added has not seen it.
-	p := m.tryLead(prefer)
+	p := m.tryLead()
 	if p != nil {
 		m.willing.remove(&w.willing)
 	}
 	return p
 }
 
-func (m *Machine) tryLead(prefer *Port) *Port {
-	if prefer != nil && prefer.inFlight.Load() > 0 && prefer.leadMu.TryLock() {
-		return prefer
-	}
+func (m *Machine) tryLead() *Port {
 	for _, p := range *m.ports.Load() {
 		if p.inFlight.Load() > 0 && p.leadMu.TryLock() {
 			return p
@@ -353,6 +394,23 @@ func (m *Machine) passOn() {
 			p.leave()
 			return
 		}
+	}
+}
+
+// poll reaps the ports in which nobody waits. Those who sleep may wait for what
+// is there, and be away in another port; the owner of a queue may be busy.
+func (m *Machine) poll() {
+	for _, p := range *m.ports.Load() {
+		if p.served || p.inFlight.Load() == 0 || !p.leadMu.TryLock() {
+			continue // served ones have a shard that waits
+		}
+		if !p.isClosed() {
+			p.Flush()
+			if p.dev.ready() {
+				p.reap()
+			}
+		}
+		p.leave()
 	}
 }
 
@@ -439,7 +497,7 @@ func (m *Machine) up(cpu machine.CPU) error {
 	}
 	s.start()
 	m.online[cpu].Store(true)
-	c := m.NewContext(cpu, nil, nil)
+	c := &Context{m: m, cpu: cpu}
 	for _, h := range m.hotplug {
 		if h.Online != nil {
 			h.Online(c, cpu)
@@ -458,7 +516,7 @@ func (m *Machine) down(cpu machine.CPU) error {
 	if others == 0 {
 		return ErrLastCPU
 	}
-	c := m.NewContext(cpu, nil, nil)
+	c := &Context{m: m, cpu: cpu}
 	for i := len(m.hotplug) - 1; i >= 0; i-- {
 		if h := m.hotplug[i]; h.Down != nil {
 			h.Down(c, cpu)
@@ -473,10 +531,12 @@ func (m *Machine) down(cpu machine.CPU) error {
 	for _, l := range m.locals {
 		l.sections[cpu].mu.Unlock()
 	}
-	s := m.shards[cpu]
-	m.Quiesce(s.port)
-	s.stop()
-	there := m.NewContext(m.onlineNear(cpu), nil, nil)
+	// The shard goes on serving its port, as an interrupt line has its handler: for
+	// those who found cpu online and have not submitted yet, for what an exclusive
+	// section has held back, and for what Complete submits again. What it reaps
+	// completes on other CPUs.
+	m.Quiesce(m.shards[cpu].port)
+	there := &Context{m: m, cpu: m.onlineNear(cpu)}
 	for i := len(m.hotplug) - 1; i >= 0; i-- {
 		if h := m.hotplug[i]; h.Dead != nil {
 			h.Dead(there, cpu)

@@ -21,6 +21,7 @@ type monitor struct {
 	stopped  chan struct{}
 
 	shardRuns []uint64           // last seen, by shard
+	stalled   bool               // a shard has, at the last look
 	portRuns  map[*Port]slowSeen // last seen
 }
 
@@ -30,6 +31,15 @@ type slowSeen struct {
 	since    time.Time
 	reported bool
 }
+
+// After a stall the next looks come so much sooner, but not more often than that:
+// thousands of handlers that block one after the other must not take thousands
+// of StallAfter.
+const (
+	stallHurry = 20
+	hurryLooks = 2 * stallHurry // with no stall, until the pace is normal again
+	minLook    = 20 * time.Microsecond
+)
 
 // quietLooks is after how many looks at which nothing ran the monitor sleeps.
 const quietLooks = 8
@@ -67,16 +77,30 @@ func (o *monitor) run() {
 	tick := time.NewTicker(o.m.cfg.StallAfter)
 	tick.Stop()
 	defer tick.Stop()
-	quiet := 0
+	quiet, hurry := 0, 0
 	for {
 		select {
 		case <-o.stop:
 			return
 		case <-o.start:
-			quiet = 0
+			quiet, hurry = 0, 0
 			tick.Reset(o.m.cfg.StallAfter)
 		case <-tick.C:
-			if o.look() {
+			o.stalled = false
+			busy := o.look()
+			switch {
+			case o.stalled:
+				// Where one handler blocks, those behind it may block too.
+				if hurry == 0 {
+					tick.Reset(max(o.m.cfg.StallAfter/stallHurry, minLook))
+				}
+				hurry = hurryLooks
+			case hurry > 0:
+				if hurry--; hurry == 0 {
+					tick.Reset(o.m.cfg.StallAfter)
+				}
+			}
+			if busy {
 				quiet = 0
 				continue
 			}
@@ -107,8 +131,12 @@ func (o *monitor) look() bool {
 			o.shardRuns[i] = runs
 		case runs&1 == 1:
 			busy = true
-			s.stall(o.c[i], runs)
+			o.stalled = s.stall(o.c[i], runs) || o.stalled
 		}
+	}
+	if o.m.sleeping.Load() > 0 {
+		busy = true
+		o.m.poll()
 	}
 	for _, p := range *o.m.ports.Load() {
 		busy = o.lookAtPort(p) || busy

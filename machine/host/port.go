@@ -5,6 +5,7 @@ package host
 import (
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -59,9 +60,10 @@ type device interface {
 
 // A Port takes requests and calls their Complete. Any goroutine may use it.
 type Port struct {
-	m   *Machine
-	rc  *Context // the atomic context of whoever reaps; guarded by reapMu
-	dev device
+	m    *Machine
+	rc   *Context // the atomic context of whoever reaps; guarded by reapMu
+	dev  device
+	ring *ring // the device if it is one, maybe within dev
 
 	served   bool         // a shard's: somebody waits for requests to come
 	closed   bool         // guarded by submitMu
@@ -90,8 +92,11 @@ type Port struct {
 	where  atomic.Pointer[File] // and the file of its request
 
 	_         [cacheLine]byte
-	leadMu    lockdep.Mutex // held by the leader
-	followers waiterList    // who waits for this port alone
+	leadMu    lockdep.Mutex  // held by the leader
+	followers waiterList     // who waits for this port alone
+	quiescing atomic.Int32   // of those, who wait until nothing is in flight
+	wakers    atomic.Int32   // who wake the leader just now
+	kicks     sync.WaitGroup // goroutines of retryLocked
 }
 
 // newPort returns a port of cpu on dev.
@@ -101,6 +106,9 @@ func newPort(m *Machine, cpu machine.CPU, dev device, limit int) *Port {
 	nameLock(&p.reapMu, "port.reap")
 	nameLock(&p.leadMu, "port.lead")
 	nameLock(&p.followers.mu, "port.followers")
+	if m.cfg.Faults != nil {
+		p.dev = newFaulty(dev, m.cfg.Faults)
+	}
 	p.rc = &Context{m: m, cpu: cpu, atomic: true, port: p}
 	p.rc.Private = m.cfg.NewPrivate(p.rc)
 	p.slots = make([]*Request, limit)
@@ -203,11 +211,24 @@ func (p *Port) startOneLocked(r *Request) bool {
 		p.flushLocked()
 		if !p.dev.start(r, ud) {
 			p.slots[slot] = nil
+			p.retryLocked()
 			return false
 		}
 	}
 	p.free = p.free[:len(p.free)-1]
 	return true
+}
+
+// retryLocked brings back a leader who waits in the kernel already, perhaps for
+// nothing but what could not be given to it.
+func (p *Port) retryLocked() {
+	if p.inFlight.Load() > 0 {
+		p.kicks.Add(1)
+		go func() { // on old kernels kick takes the submit lock
+			defer p.kicks.Done()
+			p.kick()
+		}()
+	}
 }
 
 // flushLocked hands what was started to the kernel. If that is short of memory
@@ -217,7 +238,11 @@ func (p *Port) flushLocked() {
 	if p.dev.unflushed() == 0 {
 		return
 	}
-	if err := p.dev.flush(); err != nil && err != syscall.EAGAIN && err != syscall.EBUSY {
+	switch err := p.dev.flush(); err {
+	case nil:
+	case syscall.EAGAIN, syscall.EBUSY:
+		p.retryLocked()
+	default:
 		p.m.bug(fmt.Errorf("submit to port: %w", err))
 	}
 }
@@ -362,6 +387,7 @@ func (p *Port) serveOnce(w *waiter) {
 		return
 	}
 	if p.inFlight.Load() == 0 || !p.leadMu.TryLock() {
+		p.Flush() // what work items have submitted: the leader is in the kernel already
 		<-w.note
 		w.woken.Store(false)
 		return
@@ -406,6 +432,9 @@ func (p *Port) Offer() { p.passOn() }
 // passOn finds a leader for p if it needs one. Whoever may have been woken to
 // lead, and does not, calls it.
 func (p *Port) passOn() {
+	if p.quiescing.Load() > 0 {
+		p.followers.wakeAll()
+	}
 	if p.inFlight.Load() != 0 && !p.followers.wakeOne() {
 		p.m.willing.wakeOne()
 	}
@@ -460,6 +489,12 @@ func (p *Port) Cancel(r *Request) {
 	if int(r.slot) < len(p.slots) && p.slots[r.slot] == r {
 		p.dev.cancel(r, uint64(r.gen)<<32|uint64(r.slot))
 	}
+}
+
+func (p *Port) isClosed() bool {
+	p.submitMu.Lock()
+	defer p.submitMu.Unlock()
+	return p.closed
 }
 
 // kick makes the leader of p look up, if one waits in the kernel.

@@ -36,6 +36,12 @@ func (d *ring) start(r *Request, ud uint64) bool {
 	if sqe == nil {
 		return false
 	}
+	if r.Op >= OpNop {
+		// Without a look at the file, which may be closed: then its descriptor may be
+		// another file's by now.
+		sqe.PrepNop(ud)
+		return true
+	}
 	fd, fixed := d.port.fileLocked(r.File)
 	switch r.Op {
 	case OpRead:
@@ -64,9 +70,6 @@ func (d *ring) start(r *Request, ud uint64) bool {
 		sqe.PrepFsync(fd, uring.FsyncDataSync, ud)
 	case OpSyncRange:
 		sqe.PrepSyncFileRange(fd, r.Off, r.Len, syncRangeWait, ud)
-	default:
-		sqe.PrepNop(ud)
-		return true
 	}
 	if fixed {
 		sqe.SetFlags(uring.SQEFixedFile)
@@ -197,8 +200,8 @@ func (p *Port) fileLocked(f *File) (fd int, fixed bool) {
 
 // registerLocked puts f into the ring's table; -1 if that has no room.
 func (p *Port) registerLocked(f *File) int32 {
-	d, ok := p.dev.(*ring)
-	if !ok || len(p.fileFree) == 0 {
+	d := p.ring
+	if d == nil || len(p.fileFree) == 0 {
 		return -1
 	}
 	slot := p.fileFree[len(p.fileFree)-1]
@@ -228,8 +231,8 @@ func (p *Port) forget(f *File, slot int32) {
 		return
 	}
 	delete(p.files, f)
-	if d, ok := p.dev.(*ring); ok && !p.closed {
-		if err := d.r.UpdateFiles(int(slot), []int32{-1}); err != nil {
+	if p.ring != nil && !p.closed {
+		if err := p.ring.r.UpdateFiles(int(slot), []int32{-1}); err != nil {
 			p.m.bug(err)
 			return
 		}

@@ -48,7 +48,7 @@ func (d *threads) start(r *Request, ud uint64) bool {
 	d.tail = r
 	d.queued++
 	switch {
-	case d.idle > 0:
+	case d.queued <= d.idle: // those that were signalled and do not run yet count as both
 		d.todo.Signal()
 	case d.running < maxThreads:
 		d.running++

@@ -52,9 +52,16 @@ func (w *waiter) wake() {
 	if w.woken.Swap(true) {
 		return // someone else has woken it, and it has not slept since
 	}
-	if p := w.in.Load(); p != nil {
-		p.dev.wake()
-		return
+	for p := w.in.Load(); p != nil; p = w.in.Load() {
+		p.wakers.Add(1) // holds up ClosePort
+		leads := w.in.Load() == p
+		if leads {
+			p.dev.wake()
+		}
+		p.wakers.Add(-1)
+		if leads {
+			return
+		}
 	}
 	select {
 	case w.note <- struct{}{}:
@@ -64,30 +71,62 @@ func (w *waiter) wake() {
 
 // sleep returns when w was woken or has reaped something.
 //
-// It leads a port if one has requests in flight and no leader, first its own
-// (prefer), and reaps there; else it waits for a note.
-func (w *waiter) sleep(m *Machine, prefer *Port) {
+// If it has a port of its own (own), it leads that, or waits for a note. Else it
+// leads any port that has requests in flight and no leader. It can wait in one
+// only: while it sleeps, the monitor reaps those that nobody waits in.
+func (w *waiter) sleep(m *Machine, own *Port) {
 	if w.woken.Swap(false) {
 		w.drainNote()
 		return
 	}
-	if p := m.lead(w, prefer); p != nil {
-		w.in.Store(p)
-		if !w.woken.Load() {
-			p.wait()
-		}
-		// Before reaping: news that w brings to itself needs no message.
-		w.in.Store(nil)
-		p.reap()
-		w.woken.Store(false)
-		w.drainNote()
-		p.leave()
+	if own != nil {
+		w.sleepAt(own)
+		return
+	}
+	m.sleeping.Add(1)
+	defer m.sleeping.Add(-1)
+	m.watch()
+	if p := m.lead(w); p != nil {
+		w.leadOnce(p)
 		return
 	}
 	// m.lead has put w among the willing: a leader that leaves wakes one.
 	<-w.note
 	w.woken.Store(false)
 	m.willing.remove(&w.willing)
+}
+
+// sleepAt is sleep for a waiter that only leads p: it must not be away in another
+// port when p needs it.
+func (w *waiter) sleepAt(p *Port) {
+	if !p.leadMu.TryLock() {
+		p.followers.add(&w.willing)
+		// A leader that left before w was added has not seen it.
+		if !p.leadMu.TryLock() {
+			p.Flush() // what was submitted without; the leader is in the kernel already
+			<-w.note
+			w.woken.Store(false)
+			p.followers.remove(&w.willing)
+			return
+		}
+		p.followers.remove(&w.willing)
+	}
+	w.leadOnce(p)
+}
+
+// leadOnce waits in p, whose leadMu w has locked, until something can be reaped,
+// reaps it and leaves.
+func (w *waiter) leadOnce(p *Port) {
+	w.in.Store(p)
+	if !w.woken.Load() {
+		p.wait()
+	}
+	// Before reaping: news that w brings to itself needs no message.
+	w.in.Store(nil)
+	p.reap()
+	w.woken.Store(false)
+	w.drainNote()
+	p.leave()
 }
 
 func (w *waiter) drainNote() {

@@ -3,6 +3,9 @@
 package host
 
 import (
+	"bytes"
+	"runtime"
+	"strconv"
 	"time"
 
 	"endio/lockdep"
@@ -129,16 +132,16 @@ type shard struct {
 	cpu  machine.CPU
 	port *Port
 
-	mu     lockdep.Mutex
-	ended  *lockdep.Cond // a work instance has ended or stalled
-	head   *work         // queue of pending work; guarded by mu, as all below
-	tail   *work
-	active *member
-	spares []*member
-	count  int    // of members
-	runs   uint64 // instances begun and ended: odd while the active member runs one
-	closed bool
-	wg     lockdep.WaitGroup
+	mu      lockdep.Mutex
+	ended   *lockdep.Cond // a work instance has ended or stalled
+	head    *work         // queue of pending work; guarded by mu, as all below
+	tail    *work
+	active  *member
+	spares  []*member
+	members map[uint64]struct{} // goroutines
+	runs    uint64              // instances begun and ended: odd while the active member runs one
+	closed  bool
+	wg      lockdep.WaitGroup
 }
 
 // maxSpares is how many idle goroutines a shard keeps: one to take over at
@@ -154,7 +157,7 @@ type member struct {
 }
 
 func newShard(m *Machine, cpu machine.CPU) *shard {
-	s := &shard{m: m, cpu: cpu, closed: true}
+	s := &shard{m: m, cpu: cpu, closed: true, members: make(map[uint64]struct{})}
 	nameLock(&s.mu, "shard")
 	s.ended = lockdep.NewCond(&s.mu)
 	return s
@@ -208,7 +211,6 @@ func (s *shard) activateLocked() {
 	mb.c = &Context{m: s.m, cpu: s.cpu, port: s.port}
 	mb.c.Private = s.m.cfg.NewPrivate(mb.c)
 	s.active = mb
-	s.count++
 	s.wg.Add(1)
 	go s.serve(mb)
 }
@@ -216,7 +218,17 @@ func (s *shard) activateLocked() {
 // serve is the life of a member.
 func (s *shard) serve(mb *member) {
 	lockdep.Owe(&s.wg)
-	defer s.wg.Done()
+	self := goroutineID()
+	s.mu.Lock()
+	s.members[self] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.members, self)
+		s.mu.Unlock()
+		s.m.retire(mb.c)
+		s.wg.Done()
+	}()
 	for {
 		if !s.runWork(mb) {
 			return
@@ -225,19 +237,30 @@ func (s *shard) serve(mb *member) {
 	}
 }
 
+// goroutineID returns the number of the running goroutine, from the first line of
+// its stack trace: "goroutine 18 [running]:".
+func goroutineID() uint64 {
+	var buf [40]byte
+	head := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))
+	n, _, _ := bytes.Cut(head, []byte(" "))
+	id, err := strconv.ParseUint(string(n), 10, 64)
+	if err != nil {
+		panic("host: a stack trace starts with " + string(buf[:]))
+	}
+	return id
+}
+
 // runWork runs pending work while mb is the active member; as a spare it waits.
 // It returns false when mb is to end.
 func (s *shard) runWork(mb *member) bool {
 	s.mu.Lock()
 	for {
 		if s.closed {
-			s.count--
 			s.mu.Unlock()
 			return false
 		}
 		if s.active != mb {
 			if len(s.spares) >= maxSpares {
-				s.count--
 				s.mu.Unlock()
 				return false
 			}
@@ -278,12 +301,12 @@ func (s *shard) runWork(mb *member) bool {
 }
 
 // stall gives the part of the active member to another one if it still runs what
-// it ran when runs was seen. The monitor calls it.
-func (s *shard) stall(c *Context, runs uint64) {
+// it ran when runs was seen, and reports whether it did. The monitor calls it.
+func (s *shard) stall(c *Context, runs uint64) bool {
 	s.mu.Lock()
 	if s.active == nil || s.runs != runs || s.active.work == nil {
 		s.mu.Unlock()
-		return
+		return false
 	}
 	w := s.active.work
 	w.onItsOwn = true
@@ -299,6 +322,7 @@ func (s *shard) stall(c *Context, runs uint64) {
 		s.activateLocked() // the port needs one in any case
 	}
 	s.mu.Unlock()
+	return true
 }
 
 // start gives the shard its first member.

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"endio/lockdep"
+	"endio/uring"
+)
+
+// Faults make every port of a machine misbehave within what a kernel may do, for
+// tests of what stands above: errors by rule, transfers that end short,
+// completions that come late and out of order, waits that end early, wakes that
+// come late or twice, and queues that are full. The fields are not changed once a
+// machine uses them. Probabilities lie between 0 and 1.
+type Faults struct {
+	// Seed makes the choices of each port repeatable. How requests of several
+	// goroutines interleave is not, so a run is not repeated exactly.
+	Seed uint64
+
+	// Rules are tried in their order for each request; the first that strikes decides.
+	Rules []FaultRule
+
+	Short     float64 // of a transfer longer than ShortUnit: less is transferred
+	ShortUnit int     // short transfers are multiples of it; 0 means 4096 bytes
+
+	Delay    float64       // of a completion: it is kept back
+	MaxDelay time.Duration // for up to so long; 0 means 1 ms
+
+	Reorder   float64 // of a batch of completions: it is shuffled
+	Interrupt float64 // of a wait: it ends at once, as if by a signal (EINTR)
+	LateWake  float64 // of a wake: it comes up to MaxDelay later
+	TwinWake  float64 // of a wake: it comes twice
+	Full      float64 // of a start: there is no room (and of a flush: EAGAIN or EBUSY)
+
+	ports  atomic.Uint64
+	counts [len(faultNames)]atomic.Int64
+}
+
+// A FaultRule lets requests fail.
+type FaultRule struct {
+	Ops   []Op                // which; nil: all
+	Match func(*Request) bool // and of those which; nil: all. Any goroutine, not blocking
+	P     float64             // and of those how many
+	Limit int64               // at most so many; 0: no limit
+	Errno syscall.Errno       // what they get
+	Done  bool                // the request is performed all the same: only the answer is lost
+
+	struck atomic.Int64
+}
+
+type fault int
+
+const (
+	faultError fault = iota
+	faultShort
+	faultDelay
+	faultReorder
+	faultInterrupt
+	faultLateWake
+	faultTwinWake
+	faultFull
+)
+
+var faultNames = [...]string{"error", "short", "delay", "reorder", "interrupt", "late wake", "twin wake", "full"}
+
+// Counts returns how often each kind of fault has struck, by name.
+func (f *Faults) Counts() map[string]int64 {
+	m := make(map[string]int64)
+	for i := range f.counts {
+		m[faultNames[i]] = f.counts[i].Load()
+	}
+	return m
+}
+
+func (f *Faults) check() error {
+	for i, p := range []float64{f.Short, f.Delay, f.Reorder, f.Interrupt, f.LateWake, f.TwinWake, f.Full} {
+		if !(p >= 0 && p < 1) {
+			return fmt.Errorf("host: faults: probability %d is %v: want at least 0 and less than 1", i, p)
+		}
+	}
+	if f.ShortUnit < 0 || f.MaxDelay < 0 {
+		return fmt.Errorf("host: faults: ShortUnit %d, MaxDelay %v: want at least 0", f.ShortUnit, f.MaxDelay)
+	}
+	return nil
+}
+
+// faulty is the device of a port with Faults, around the real one.
+type faulty struct {
+	device
+	f    *Faults
+	unit int
+	max  time.Duration
+
+	mu      lockdep.Mutex
+	rng     *rand.Rand          // guarded by mu, as all below
+	stand   map[uint64]*standIn // in the real device, by the data of their completion
+	late    []uring.CQE         // kept back, and now due
+	refused bool                // a start or flush since the last wait
+
+	timers sync.WaitGroup // that will call the device
+}
+
+// A standIn is what the real device gets in place of a request.
+type standIn struct {
+	Request
+	errno syscall.Errno // in place of the result, if not 0
+}
+
+func newFaulty(d device, f *Faults) *faulty {
+	w := &faulty{device: d, f: f, unit: f.ShortUnit, max: f.MaxDelay, stand: make(map[uint64]*standIn)}
+	if w.unit == 0 {
+		w.unit = 4096
+	}
+	if w.max == 0 {
+		w.max = time.Millisecond
+	}
+	w.rng = rand.New(rand.NewPCG(f.Seed, f.ports.Add(1)))
+	return w
+}
+
+// strikesLocked draws whether a fault of probability p happens, and counts it.
+func (w *faulty) strikesLocked(kind fault, p float64) bool {
+	if p == 0 || w.rng.Float64() >= p {
+		return false
+	}
+	w.f.counts[kind].Add(1)
+	return true
+}
+
+func (w *faulty) strikes(kind fault, p float64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.strikesLocked(kind, p)
+}
+
+func (w *faulty) start(r *Request, ud uint64) bool {
+	w.mu.Lock()
+	if w.strikesLocked(faultFull, w.f.Full) {
+		w.refused = true
+		w.mu.Unlock()
+		return false
+	}
+	s := &standIn{Request: Request{Op: r.Op, File: r.File, Buf: r.Buf, Iovs: r.Iovs, Vec: r.Vec,
+		Off: r.Off, Len: r.Len, Flags: r.Flags, Async: r.Async}}
+	var done bool
+	if s.errno, done = w.ruleLocked(r); s.errno != 0 && !done {
+		s.Op = OpNop
+	} else if s.errno == 0 {
+		w.shortenLocked(&s.Request)
+	}
+	w.stand[ud] = s
+	w.mu.Unlock()
+	if !w.device.start(&s.Request, ud) {
+		w.mu.Lock()
+		delete(w.stand, ud)
+		w.mu.Unlock()
+		return false
+	}
+	return true
+}
+
+// ruleLocked returns the error that the rules have for r, and whether r is
+// performed in spite of it.
+func (w *faulty) ruleLocked(r *Request) (syscall.Errno, bool) {
+	if r.Op == OpNop || r.Op == OpCancelled {
+		return 0, false
+	}
+	for i := range w.f.Rules {
+		rule := &w.f.Rules[i]
+		applies := rule.Ops == nil
+		for _, op := range rule.Ops {
+			applies = applies || op == r.Op
+		}
+		if !applies || rule.Match != nil && !rule.Match(r) || w.rng.Float64() >= rule.P {
+			continue
+		}
+		if n := rule.struck.Add(1); rule.Limit != 0 && n > rule.Limit {
+			continue
+		}
+		w.f.counts[faultError].Add(1)
+		return rule.Errno, rule.Done
+	}
+	return 0, false
+}
+
+// shortenLocked may cut the transfer of r.
+func (w *faulty) shortenLocked(r *Request) {
+	switch r.Op {
+	case OpRead, OpWrite:
+		if units := (len(r.Buf) - 1) / w.unit; units > 0 && w.strikesLocked(faultShort, w.f.Short) {
+			r.Buf = r.Buf[:(1+w.rng.IntN(units))*w.unit]
+		}
+	case OpReadv, OpWritev:
+		if n := len(r.Vec); n > 1 && w.strikesLocked(faultShort, w.f.Short) {
+			n = 1 + w.rng.IntN(n-1)
+			r.Vec, r.Iovs = r.Vec[:n], r.Iovs[:n]
+		}
+	}
+}
+
+func (w *faulty) flush() error {
+	w.mu.Lock()
+	if w.strikesLocked(faultFull, w.f.Full) {
+		w.refused = true
+		errno := syscall.EAGAIN
+		if w.rng.IntN(2) == 0 {
+			errno = syscall.EBUSY
+		}
+		w.mu.Unlock()
+		return errno
+	}
+	w.mu.Unlock()
+	return w.device.flush()
+}
+
+func (w *faulty) wait(submit uint32) error {
+	w.mu.Lock()
+	refused, due := w.refused, len(w.late) > 0
+	w.refused = false
+	interrupted := w.strikesLocked(faultInterrupt, w.f.Interrupt)
+	w.mu.Unlock()
+	switch {
+	case refused:
+		return syscall.EAGAIN
+	case interrupted:
+		return syscall.EINTR
+	case due:
+		return nil // what is not submitted yet stays, for the next wait
+	}
+	return w.device.wait(submit)
+}
+
+func (w *faulty) ready() bool {
+	w.mu.Lock()
+	due := len(w.late) > 0
+	w.mu.Unlock()
+	return due || w.device.ready()
+}
+
+func (w *faulty) reap(dst []uring.CQE) int {
+	w.mu.Lock()
+	n := copy(dst, w.late)
+	w.late = append(w.late[:0], w.late[n:]...)
+	w.mu.Unlock()
+	if n < len(dst) {
+		fresh := dst[n:]
+		kept := 0
+		got := w.device.reap(fresh)
+		w.mu.Lock()
+		for _, cqe := range fresh[:got] {
+			if w.takeLocked(&cqe) {
+				fresh[kept] = cqe
+				kept++
+			}
+		}
+		w.mu.Unlock()
+		n += kept
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n > 1 && w.strikesLocked(faultReorder, w.f.Reorder) {
+		w.rng.Shuffle(n, func(i, j int) { dst[i], dst[j] = dst[j], dst[i] })
+	}
+	return n
+}
+
+// takeLocked gives a completion its result, and reports whether it is due.
+func (w *faulty) takeLocked(cqe *uring.CQE) bool {
+	s := w.stand[cqe.UserData]
+	if s == nil {
+		return true // a wake
+	}
+	delete(w.stand, cqe.UserData)
+	switch {
+	case s.Op == OpCancelled:
+		cqe.Res = -int32(syscall.ECANCELED)
+	case s.errno != 0:
+		cqe.Res = -int32(s.errno)
+	}
+	if !w.strikesLocked(faultDelay, w.f.Delay) {
+		return true
+	}
+	late := *cqe
+	w.timers.Add(1)
+	time.AfterFunc(time.Duration(w.rng.Int64N(int64(w.max))), func() {
+		defer w.timers.Done()
+		w.mu.Lock()
+		w.late = append(w.late, late)
+		w.mu.Unlock()
+		w.device.wake()
+	})
+	return false
+}
+
+func (w *faulty) wake() {
+	w.mu.Lock()
+	late, twin := w.strikesLocked(faultLateWake, w.f.LateWake), w.strikesLocked(faultTwinWake, w.f.TwinWake)
+	after := time.Duration(w.rng.Int64N(int64(w.max)))
+	w.mu.Unlock()
+	if twin {
+		w.device.wake()
+	}
+	if late {
+		w.timers.Add(1)
+		time.AfterFunc(after, func() {
+			defer w.timers.Done()
+			w.device.wake()
+		})
+		return
+	}
+	w.device.wake()
+}
+
+func (w *faulty) cancel(_ *Request, ud uint64) {
+	w.mu.Lock()
+	s := w.stand[ud]
+	w.mu.Unlock()
+	if s != nil {
+		w.device.cancel(&s.Request, ud)
+	}
+}
+
+// close waits for timers first: what they call is gone afterwards.
+func (w *faulty) close() error {
+	w.timers.Wait()
+	return w.device.close()
+}
