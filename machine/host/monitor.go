@@ -32,13 +32,12 @@ type slowSeen struct {
 	reported bool
 }
 
-// After a stall the next looks come so much sooner, but not more often than that:
+// After a stall the next looks come sooner, until so many have found no other:
 // thousands of handlers that block one after the other must not take thousands
-// of StallAfter.
+// of StallAfter. A handler that only looks stalled at that pace loses nothing.
 const (
-	stallHurry = 20
-	hurryLooks = 2 * stallHurry // with no stall, until the pace is normal again
-	minLook    = 20 * time.Microsecond
+	hurryPace  = 100 * time.Microsecond
+	hurryLooks = 50
 )
 
 // quietLooks is after how many looks at which nothing ran the monitor sleeps.
@@ -77,29 +76,27 @@ func (o *monitor) run() {
 	tick := time.NewTicker(o.m.cfg.StallAfter)
 	tick.Stop()
 	defer tick.Stop()
-	quiet, hurry := 0, 0
+	quiet := 0
 	for {
 		select {
 		case <-o.stop:
 			return
 		case <-o.start:
-			quiet, hurry = 0, 0
+			quiet = 0
 			tick.Reset(o.m.cfg.StallAfter)
 		case <-tick.C:
-			o.stalled = false
 			busy := o.look()
-			switch {
-			case o.stalled:
-				// Where one handler blocks, those behind it may block too.
-				if hurry == 0 {
-					tick.Reset(max(o.m.cfg.StallAfter/stallHurry, minLook))
+			// Where one handler blocks, those behind it may block too.
+			for hurry := 0; o.stalled && hurry < hurryLooks; hurry++ {
+				nap(hurryPace) // a timer of the runtime would take 1 ms
+				o.stalled = false
+				o.look()
+				if o.stalled {
+					hurry = 0
 				}
-				hurry = hurryLooks
-			case hurry > 0:
-				if hurry--; hurry == 0 {
-					tick.Reset(o.m.cfg.StallAfter)
-				}
+				o.stalled = true
 			}
+			o.stalled = false
 			if busy {
 				quiet = 0
 				continue
