@@ -45,6 +45,15 @@ func TestLockdepMutations(t *testing.T) {
 			report: []string{"WARNING: possible recursive locking detected", "(dio.section)",
 				"endio.(*calls).enter"},
 		},
+		{ // the unaligned write of the thread about IOCB_DIO_CALLER_COMP, which drains its own I/O
+			name:    "drain of one's own I/O",
+			file:    "calls.go",
+			old:     "\tif kind == Write && f.partial(off, len(p)) {\n",
+			planted: "\tif kind == Write && f.partial(off, len(p)) {\n\t\tk.enter(f)\n\t\tdefer k.leave(f)\n",
+			tests:   ".",
+			report: []string{"WARNING: possible recursive locking detected", "(dio.flight)",
+				"endio/dio.(*Inode).Exclude"},
+		},
 		{name: "none", file: "file.go", tests: "TestContexts|TestDrain"},
 	} {
 		t.Run(m.name, func(t *testing.T) {

@@ -199,7 +199,7 @@ func (n *Inode) Exclude(c machine.Context) error {
 	n.wait(c, n.enqueue(c))
 	if lockdep.Enabled {
 		n.section.Owe(c.Task())
-		n.flight.WaitHelping(c.Task())
+		n.flight.Wait(c.Task()) // what Enter owes no help can bring about
 	}
 	n.wait(c, drained{n})
 	return nil
