@@ -263,7 +263,9 @@ func callerLoop(s spec, engine *endio.Engine, file *endio.File, meter *meter, re
 			if meter.measuring.Load() {
 				rec.add(now.Sub(*op.User.(*time.Time)))
 			}
-			failed = errors.Join(failed, op.Err)
+			if op.Err != nil {
+				failed = op.Err
+			}
 			if stop.Load() || failed != nil {
 				return
 			}
@@ -320,7 +322,9 @@ func measureHandlers(s spec, engine *endio.Engine) (measurement, error) {
 			if meter.measuring.Load() {
 				rec.add(now.Sub(*op.User.(*time.Time)))
 			}
-			failed = errors.Join(failed, op.Err)
+			if op.Err != nil {
+				failed = op.Err
+			}
 			again := !stop.Load() && failed == nil
 			op.Off = s.offset(rng)
 			mu.Unlock()

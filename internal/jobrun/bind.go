@@ -59,8 +59,9 @@ func (b *boundEngine) NewQueue(options QueueOptions) (Queue, error) {
 	case options.Blocking:
 		return &blockingQueue{queue: base}, nil
 	case options.Completion == fiojob.CompleteCaller:
-		// A queue's depth is a power of two, at least 2.
-		q, err := b.e.NewQueue(endio.QueueOptions{Depth: max(2, 1<<bits.Len(uint(options.Depth-1)))})
+		// A queue's depth is a power of two, from 2 to 1<<14; what is beyond waits its
+		// turn in the queue.
+		q, err := b.e.NewQueue(endio.QueueOptions{Depth: min(max(2, 1<<bits.Len(uint(options.Depth-1))), 1<<14)})
 		if err != nil {
 			return nil, err
 		}
