@@ -23,6 +23,11 @@ type (
 	Once      = sync.Once
 )
 
+// An adapterState is empty without the tag lockdep.
+type adapterState struct{}
+
+var _ = new(Task).adapterState // only files with the tag use it
+
 // NewCond returns a new Cond with Locker l.
 func NewCond(l sync.Locker) *Cond { return sync.NewCond(l) }
 

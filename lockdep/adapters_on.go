@@ -333,6 +333,17 @@ func (rw *RWMutex) RUnlock() {
 	t.imbalance(&rw.m, "It is not locked for reading.", pc)
 }
 
+// heldHow returns how t holds m, if it does.
+func (t *Task) heldHow(m *Map) (how How, ok bool) {
+	if t.attention.Load() != 0 {
+		t.attend()
+	}
+	if i := t.find(m); i >= 0 {
+		return t.held[i].how, true
+	}
+	return 0, false
+}
+
 // takeAway takes one disowned read lock, and reports whether there was one.
 func (rw *RWMutex) takeAway() bool {
 	for {

@@ -82,6 +82,22 @@ func freed(t *Task, pc uintptr, l any, m *Map) {
 	v.unlockAndDeliver(t)
 }
 
+// reportFreedBy reports a lock that is freed while goroutine holder, which may be running,
+// holds it.
+func (v *Validator) reportFreedBy(t *Task, holder uint64, h *held) {
+	if !v.fresh(HeldFreed, h.rec.idx, 0) {
+		return
+	}
+	p := v.newPage(t, HeldFreed, "WARNING: held lock freed!", '-')
+	p.names(h.rec)
+	inst := v.instance(h.m)
+	p.line("%s is freeing memory %s-%s, with a lock still held there!", p.comm(), inst, inst)
+	p.line("%s", p.lock(h))
+	p.line("It is held by goroutine/%d.", holder)
+	p.heldLocks()
+	p.done()
+}
+
 // LockNested locks m as a lock of a subclass, for a second lock of the class of one that is
 // held, such as a child's under its parent's.
 //

@@ -103,6 +103,15 @@ func goidFromStack() uint64 {
 	panic("lockdep: runtime.Stack has a new format: " + string(buf[:]))
 }
 
+// An adapterState is what a task of the Go adapters knows of its goroutine.
+type adapterState struct {
+	goid     atomic.Uint64 // number of the goroutine
+	g        uintptr       // address of its descriptor; 0 if not known
+	condSite uintptr       // where it waits for a Cond
+	exposed  bool          // given out by Current, so others may book debts to it
+	fence    atomic.Uint64 // see raceEnabled
+}
+
 // A goTable finds the task of a descriptor. Lookups take no lock; a change replaces a
 // slot, and growth the table.
 type goTable struct {
@@ -238,7 +247,7 @@ func enterGoroutine(g uintptr, id uint64) (t, old *Task) {
 }
 
 func newGoTask(g uintptr, id uint64) *Task {
-	t := &Task{v: Default(), name: "goroutine", id: int(id), g: g}
+	t := &Task{v: Default(), name: "goroutine", id: int(id), adapterState: adapterState{g: g}}
 	t.goid.Store(id)
 	t.updateContext()
 	return t

@@ -114,12 +114,7 @@ type Task struct {
 	hardirqEvent [2]irqEvent
 	softirqEvent [2]irqEvent
 
-	// For tasks of the Go adapters.
-	goid     atomic.Uint64 // number of the goroutine
-	g        uintptr       // address of its descriptor; 0 if not known
-	condSite uintptr       // where it waits for a Cond
-	exposed  bool          // given out by Current, so others may book debts to it
-	fence    atomic.Uint64 // see raceEnabled
+	adapterState // what the Go adapters know of the goroutine
 
 	inbox    inbox
 	draining []inboxEntry // taken from the inbox, not yet applied
@@ -178,17 +173,6 @@ func (t *Task) Holds(m *Map) bool {
 		t.attend()
 	}
 	return t.find(m) >= 0 || t.owed(m) > 0
-}
-
-// heldHow returns how t holds m, if it does.
-func (t *Task) heldHow(m *Map) (how How, ok bool) {
-	if t.attention.Load() != 0 {
-		t.attend()
-	}
-	if i := t.find(m); i >= 0 {
-		return t.held[i].how, true
-	}
-	return 0, false
 }
 
 func (t *Task) reset() {
