@@ -149,6 +149,9 @@ func (s *Step) words() string {
 	if s.Extending {
 		flags += ", beyond the end of the file"
 	}
+	if s.Shared {
+		flags += ", to shared extents"
+	}
 	switch s.Verb {
 	case "submit":
 		return fmt.Sprintf(v.means, s.Ring, meaning(requests, s.Request)+" on inode "+s.Name+flags)

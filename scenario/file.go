@@ -107,6 +107,7 @@ type Step struct {
 	Count     int      // of wait
 	Unaligned bool
 	Extending bool
+	Shared    bool // extents shared with another file: copied on write
 	Pos       Pos
 }
 

@@ -216,10 +216,12 @@ func (p *parser) writeFlags(s *Step, write bool) {
 			s.Unaligned = true
 		case write && p.skip("extending"):
 			s.Extending = true
+		case write && p.skip("shared"):
+			s.Shared = true
 		case write && p.skip("aligned"):
 		default:
 			t := p.next("")
-			known := []string{"aligned", "unaligned", "extending"}
+			known := []string{"aligned", "unaligned", "extending", "shared"}
 			if !write {
 				p.fail(t.pos, "%q is not expected here: only writes have properties", t.text)
 				return

@@ -46,7 +46,7 @@ var versions = map[string][]word{
 		{"6.6", "caller completion switched off in io_uring"},
 		{"6.6-rc+interruptible", "caller completion, and inode_dio_wait that a signal or task work interrupts"},
 		{"6.6-rc+split", "caller completion that lowers the dio count at once and leaves the rest to the caller"},
-		{"6.6-rc+helpwait", "caller completion, and inode_dio_wait that runs the task work of the waiter"},
+		{"6.6-rc+split-owned", "the same, but writes whose end changes extents go to the workqueue"},
 		{"6.19", "caller completion removed, pure overwrites end in the interrupt, freeze lock tried under NOWAIT"},
 		{"endio", "this project's own dio package"},
 	},

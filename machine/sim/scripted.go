@@ -32,3 +32,7 @@ func (k *Kernel) States(f func(name string, fails bool)) {
 // program's own. Without it, [explore.Cached] could take two states for the same
 // in which c is about to do different things.
 func (c *Context) Learn(v uint64) { c.fold(v) }
+
+// Context returns the context of t, for lockdep's handle of it. Only t itself may use it for
+// anything else.
+func (t *Task) Context() *Context { return t.c }

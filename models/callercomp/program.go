@@ -4,12 +4,264 @@ package callercomp
 
 import (
 	"errors"
+	"fmt"
 
 	"endio/explore"
+	"endio/lockdep"
+	"endio/machine/sim"
+	"endio/models/stage"
 	"endio/scenario"
 )
 
-// Program returns the program that a case of f asks for.
+// A policy says who completes an asynchronous direct write.
+type policy int
+
+const (
+	workqueue policy = iota // always s_dio_done_wq (6.5, 6.6)
+	caller                  // the task that submitted, where the write qualifies (6.6-rc)
+	inline                  // the interrupt, for pure overwrites (6.19)
+)
+
+// A version is a row of switches.
+type version struct {
+	policy        policy
+	interruptible bool // inode_dio_wait returns -ERESTARTSYS on a signal
+	split         bool // inode_dio_end in the completion hook, the rest in the caller
+	extentsToWork bool // writes whose end changes extents never go to the caller
+	tryFreeze     bool // under NOWAIT sb_writers is only tried
+}
+
+var versions = map[string]version{
+	"6.5":                  {policy: workqueue},
+	"6.6-rc":               {policy: caller},
+	"6.6":                  {policy: workqueue},
+	"6.6-rc+interruptible": {policy: caller, interruptible: true},
+	"6.6-rc+split":         {policy: caller, split: true},
+	"6.6-rc+split-owned":   {policy: caller, split: true, extentsToWork: true},
+	"6.19":                 {policy: inline, extentsToWork: true, tryFreeze: true},
+}
+
+// A model is one execution of a scenario on a kernel version.
+type model struct {
+	stage  *stage.Stage
+	k      *sim.Kernel
+	file   *scenario.File
+	v      version
+	sb     *sim.SuperBlock
+	dioWq  *sim.Workqueue // s_dio_done_wq
+	ioWq   *sim.IOWorkQueue
+	inodes map[string]*inode
+	rings  map[string]*ring
+	tasks  map[string]*sim.Task
+
+	reqs  []*request
+	state []reqState
+}
+
+// An inode is one with what the model keeps beside.
+type inode struct {
+	*sim.Inode
+	name string
+	xfs  bool
+	dep  lockdep.Map // annotation of the dio count
+}
+
+type ring struct {
+	*sim.Ring
+	name string
+	mode sim.RingMode
+	reap int // CQEs asked for so far by wait
+}
+
+// A request is one I/O: a step of a task that begins one.
+type request struct {
+	id    int
+	step  *scenario.Step
+	ino   *inode
+	ring  *ring // nil for a plain system call
+	owner *sim.Task
+	done  *sim.Completion // of synchronous I/O
+	work  *sim.Work       // on s_dio_done_wq
+
+	callerComp bool // IOCB_DIO_CALLER_COMP is still set
+	dioSlot    bool // kiocb.dio_complete is set
+	annotated  *sim.Context
+}
+
+// reqState is what the checks look at.
+type reqState struct{ begun, fsDone, ended, cqe bool }
+
+// dioClass is the lock class that the thread proposes for the dio count.
+var dioClass = &lockdep.Class{Name: "inode", Outer: lockdep.WaitSleep, Inner: lockdep.WaitSleep, Type: lockdep.Normal}
+
+var ringModes = map[string]sim.RingMode{"default": sim.RingDefault, "coop": sim.RingCoop, "sqpoll": sim.RingSQPoll, "defer": sim.RingDefer}
+
+// The kinds of failures of this model.
+const (
+	interrupted explore.FailKind = "eintr"
+	notDrained  explore.FailKind = "not drained"
+)
+
+// Program returns the program that a case of f asks for. The error says why there
+// is none.
 func Program(f *scenario.File, c scenario.Case) (*explore.Program, error) {
-	return nil, errors.New("callercomp: not yet")
+	cfg, err := stage.Config(f, c.Config)
+	if err != nil {
+		return nil, err
+	}
+	p := &explore.Program{Name: fmt.Sprintf("%s, %s, %s", f.Name, c.Version, c.Config), SkipFrames: stage.SkipFrames}
+	if c.Version == "endio" {
+		p.SkipFrames = append([]string{"endio/models/callercomp."}, p.SkipFrames...)
+		p.Init = func(x *explore.Exec) { startEngine(x, f, cfg) }
+		return p, nil
+	}
+	v, ok := versions[c.Version]
+	if !ok {
+		return nil, fmt.Errorf("model callercomp has no version %q", c.Version)
+	}
+	p.Init = func(x *explore.Exec) { start(x, f, cfg, v, c.Config) }
+	return p, nil
+}
+
+// start builds one execution.
+func start(x *explore.Exec, f *scenario.File, cfg sim.Config, v version, conf scenario.Config) {
+	s := stage.New(x, f, cfg)
+	m := &model{stage: s, k: s.K, file: f, v: v, sb: s.K.NewSuperBlock(nil), inodes: map[string]*inode{},
+		rings: map[string]*ring{}, tasks: map[string]*sim.Task{}}
+	m.dioWq = m.k.AllocWorkqueue("dio", sim.MemReclaim)
+	for _, d := range f.Inodes {
+		n := &inode{Inode: m.k.NewInode(nil, d.Name), name: d.Name, xfs: d.FS == "xfs"}
+		n.dep.Init(dioClass)
+		m.inodes[d.Name] = n
+	}
+	workers := f.IOWorkers
+	if workers == 0 {
+		workers = 2
+	}
+	if len(f.Rings) > 0 {
+		m.ioWq = m.k.NewIOWorkQueue(nil, workers)
+	}
+	for i := range f.Actors {
+		m.actor(&f.Actors[i], conf)
+	}
+	m.k.Root(&m.state)
+	m.k.AtEnd(func(*sim.Kernel) { m.atEnd(x) })
+}
+
+// actor starts a task, with its rings and the requests that it will make.
+func (m *model) actor(a *scenario.Actor, conf scenario.Config) {
+	o := sim.TaskOptions{}
+	if a.CPU >= 0 {
+		o.CPU = sim.OnCPU(a.CPU)
+	}
+	reqs := make([]*request, len(a.Steps))
+	for i := range a.Steps {
+		st := &a.Steps[i]
+		o.Daemon = o.Daemon || st.Verb == "spin"
+		if st.Verb == "submit" || st.Verb == "write" || st.Verb == "read" {
+			reqs[i] = &request{id: len(m.reqs), step: st, ino: m.inodes[st.Name]}
+			m.reqs = append(m.reqs, reqs[i])
+			m.state = append(m.state, reqState{})
+		}
+	}
+	t := m.k.Go(nil, a.Name, o, func(c *sim.Context) {
+		for i := range a.Steps {
+			m.step(c, &a.Steps[i], reqs[i])
+		}
+		c.Exit()
+	})
+	m.tasks[a.Name] = t
+	for i, r := range reqs {
+		if r == nil {
+			continue
+		}
+		r.owner = t
+		r.done = m.k.NewCompletion(nil, fmt.Sprintf("I/O %d", r.id))
+		r.work = m.k.NewWork(nil, fmt.Sprintf("dio %d", r.id), 0, func(c *sim.Context) { m.iomapDioCompleteWork(c, r) })
+		if name := a.Steps[i].Ring; name != "" {
+			r.ring = m.ring(name, t, conf)
+		}
+	}
+	for i := range a.Steps { // a ring that is only waited on
+		if name := a.Steps[i].Ring; name != "" {
+			m.ring(name, t, conf)
+		}
+	}
+}
+
+func (m *model) ring(name string, t *sim.Task, conf scenario.Config) *ring {
+	if r := m.rings[name]; r != nil {
+		return r
+	}
+	mode := conf.Ring
+	for _, r := range m.file.Rings {
+		if r.Name == name && len(r.Modes) == 1 {
+			mode = r.Modes[0]
+		}
+	}
+	r := &ring{name: name, mode: ringModes[mode]}
+	r.Ring = m.k.NewRing(nil, t, r.mode)
+	m.rings[name] = r
+	return r
+}
+
+// step does one step of a task.
+func (m *model) step(c *sim.Context, st *scenario.Step, r *request) {
+	if m.stage.Step(c, st) {
+		return
+	}
+	var err error
+	switch st.Verb {
+	case "submit":
+		m.submit(c, r)
+	case "wait":
+		rg := m.rings[st.Ring]
+		rg.reap += st.Count
+		if err := rg.Enter(c, rg.reap); err != nil {
+			rg.reap -= st.Count // user space comes back for the rest
+			m.again(c, rg, st.Count)
+		}
+	case "fallocate", "truncate", "clone":
+		err = c.Syscall(st.Verb, func(c *sim.Context) error { return m.exclusiveCall(c, st.Verb, m.inodes[st.Name]) })
+	case "write":
+		err = c.Syscall("pwrite", func(c *sim.Context) error { return m.syncWrite(c, r) })
+	case "read":
+		err = c.Syscall("pread", func(c *sim.Context) error { return m.syncRead(c, r) })
+	case "freeze":
+		err = c.Syscall("freeze", func(c *sim.Context) error { m.sb.Freeze(c); return nil })
+	case "thaw":
+		err = c.Syscall("thaw", func(c *sim.Context) error { m.sb.Thaw(c); return nil })
+	case "signal":
+		m.tasks[st.Name].Signal(c, sim.Signal{})
+	case "spin":
+		c.UserWait("an endless loop", func() bool { return false })
+	default:
+		c.Fail(explore.BadProgram, "model callercomp has no step %q", st.Verb)
+	}
+	if errors.Is(err, sim.ErrInterrupted) && m.file.Wanted("no-eintr") {
+		c.Fail(interrupted, "%s of %q returns EINTR, which it never did before", st.Verb, c.Name())
+	}
+}
+
+// again waits for CQEs after a signal ended the wait.
+func (m *model) again(c *sim.Context, rg *ring, n int) {
+	rg.reap += n
+	for rg.Enter(c, rg.reap) != nil {
+		c.CondResched()
+	}
+}
+
+// atEnd looks for requests that got no CQE although their task asked for it.
+func (m *model) atEnd(x *explore.Exec) {
+	stuck := false
+	x.Tasks(func(t *explore.Task) { stuck = stuck || !t.Finished() && !t.Daemon() })
+	if stuck {
+		return // the explorer says who waits for whom
+	}
+	for i, r := range m.reqs {
+		if st := m.state[i]; st.begun && !st.ended {
+			x.Fail(sim.NeverRun, fmt.Sprintf("the direct I/O %d on inode %s never ends", r.id, r.ino.name), stage.Waits(x))
+			return
+		}
+	}
 }

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package callercomp
+
+import (
+	"fmt"
+
+	"endio/batch"
+	"endio/bio"
+	"endio/dio"
+	"endio/explore"
+	"endio/machine"
+	"endio/machine/sim"
+	"endio/models/stage"
+	"endio/scenario"
+)
+
+// engine is the version "endio": the production packages bio, batch and dio,
+// unchanged. A ring is an owner of completions: its I/O asks for its caller. A
+// fallocate and its like exclude on the inode, as does an unaligned write. Freezing
+// excludes on all inodes.
+type engine struct {
+	stage   *stage.Stage
+	k       *sim.Kernel
+	mach    *sim.Machine
+	batches *batch.Batches
+	inodes  map[string]*dio.Inode
+	order   []*dio.Inode // in the order of the file
+	ioWq    *sim.IOWorkQueue
+	tasks   map[string]*sim.Task
+	ops     []*op
+	ran     []int // by ring of the file: handlers run
+}
+
+// An op is one I/O.
+type op struct {
+	id     int
+	step   *scenario.Step
+	bio    bio.Bio
+	waiter dio.Waiter
+	done   *sim.Completion
+	ino    *dio.Inode
+	ring   int // index into the file's rings, -1 for none
+}
+
+// An account is a task's owner of completions.
+type account struct {
+	owner *batch.Owner
+	wake  machine.WaitQueue
+	reap  map[int]int
+}
+
+func startEngine(x *explore.Exec, f *scenario.File, cfg sim.Config) {
+	s := stage.New(x, f, cfg)
+	e := &engine{stage: s, k: s.K, mach: sim.NewMachine(s.K), inodes: map[string]*dio.Inode{}, tasks: map[string]*sim.Task{}}
+	e.batches = batch.New(e.mach, e.mach.InitContext(), batch.Options{})
+	e.k.Root(e.batches)
+	for _, d := range f.Inodes {
+		n := dio.NewInode(e.mach)
+		e.inodes[d.Name] = n
+		e.order = append(e.order, n)
+		e.k.Root(n)
+	}
+	e.ran = make([]int, len(f.Rings)+1)
+	e.k.Root(&e.ran)
+	workers := max(f.IOWorkers, 2)
+	if len(f.Rings) > 0 {
+		e.ioWq = e.k.NewIOWorkQueue(nil, workers)
+	}
+	for i := range f.Actors {
+		e.actor(f, &f.Actors[i])
+	}
+}
+
+func (e *engine) actor(f *scenario.File, a *scenario.Actor) {
+	acc := &account{owner: batch.NewOwner(e.mach), reap: map[int]int{}}
+	acc.wake = e.mach.LastQueue()
+	e.k.Root(acc.owner)
+	o := sim.TaskOptions{}
+	if a.CPU >= 0 {
+		o.CPU = sim.OnCPU(a.CPU)
+	}
+	ops := make([]*op, len(a.Steps))
+	for i := range a.Steps {
+		st := &a.Steps[i]
+		o.Daemon = o.Daemon || st.Verb == "spin"
+		if st.Verb != "submit" && st.Verb != "write" && st.Verb != "read" {
+			continue
+		}
+		p := &op{id: len(e.ops), step: st, ino: e.inodes[st.Name], ring: -1, done: e.k.NewCompletion(nil, fmt.Sprintf("I/O %d", len(e.ops)))}
+		for j := range f.Rings {
+			if f.Rings[j].Name == st.Ring {
+				p.ring = j
+				p.bio.Owner = acc.owner
+			}
+		}
+		p.bio.EndIO = func(c machine.Context, _ *bio.Bio) { e.handler(c.(*sim.Context), p) }
+		p.waiter.Start = func(c machine.Context, _ *dio.Waiter) { e.device(c.(*sim.Context), p) }
+		_ = p.bio.Start()
+		e.k.Root(p)
+		e.ops = append(e.ops, p)
+		ops[i] = p
+	}
+	e.tasks[a.Name] = e.k.Go(nil, a.Name, o, func(c *sim.Context) {
+		c.SetHelper(acc.owner, acc.wake)
+		for i := range a.Steps {
+			e.step(c, f, acc, &a.Steps[i], ops[i])
+		}
+	})
+}
+
+func (e *engine) step(c *sim.Context, f *scenario.File, acc *account, st *scenario.Step, p *op) {
+	if e.stage.Step(c, st) {
+		return
+	}
+	switch st.Verb {
+	case "submit":
+		e.submit(c, p)
+	case "write", "read":
+		e.begin(c, p)
+		p.done.Wait(c)
+	case "wait":
+		for j := range f.Rings {
+			if f.Rings[j].Name == st.Ring {
+				acc.reap[j] += st.Count
+				acc.owner.Wait(c, reaped{e, j, acc.reap[j]})
+			}
+		}
+	case "fallocate", "truncate", "clone":
+		e.exclusive(c, e.inodes[st.Name])
+	case "freeze":
+		for _, n := range e.order {
+			_ = n.Exclude(c)
+		}
+	case "thaw":
+		for _, n := range e.order {
+			n.Admit(c)
+		}
+	case "signal":
+		e.tasks[st.Name].Signal(c, sim.Signal{})
+	case "spin":
+		c.UserWait("an endless loop", func() bool { return false })
+	}
+}
+
+type reaped struct {
+	e    *engine
+	ring int
+	n    int
+}
+
+// Ready is called by the task that waits, in which alone the handlers run.
+func (r reaped) Ready(c machine.Context) bool {
+	c.(*sim.Context).Learn(uint64(r.e.ran[r.ring]))
+	return r.e.ran[r.ring] >= r.n
+}
+
+func (e *engine) exclusive(c *sim.Context, n *dio.Inode) {
+	if err := n.Exclude(c); err != nil {
+		c.Fail(explore.Assertion, "%v", err)
+	}
+	n.Admit(c)
+}
+
+// submit starts an operation without waiting; what has to wait does so on another task.
+func (e *engine) submit(c *sim.Context, p *op) {
+	switch {
+	case p.step.Request == "fallocate" || p.step.Request == "truncate":
+		e.ioWq.Queue(c, p.step.Request, func(c *sim.Context) {
+			e.exclusive(c, p.ino)
+			bio.End(c, e.batches, &p.bio, nil)
+		})
+	case p.step.Unaligned:
+		e.ioWq.Queue(c, "unaligned write", func(c *sim.Context) {
+			if err := p.ino.Exclude(c); err != nil {
+				c.Fail(explore.Assertion, "%v", err)
+			}
+			e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id), sim.IRQOptions{}, func(c *sim.Context) { p.done.Complete(c) })
+			p.done.Wait(c)
+			p.ino.Admit(c)
+			bio.End(c, e.batches, &p.bio, nil)
+		})
+	default:
+		e.begin(c, p)
+	}
+}
+
+// begin counts the I/O and gives it to the device, or leaves it with the inode.
+func (e *engine) begin(c *sim.Context, p *op) {
+	if p.step.Unaligned && p.step.Verb == "write" {
+		e.exclusive(c, p.ino)
+	}
+	if p.ino.Begin(c, &p.waiter) {
+		e.device(c, p)
+	}
+}
+
+func (e *engine) device(c *sim.Context, p *op) {
+	e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id), sim.IRQOptions{}, func(c *sim.Context) {
+		dio.Complete(c, e.batches, p.ino, &p.bio, nil)
+	})
+}
+
+func (e *engine) handler(c *sim.Context, p *op) {
+	if p.ring >= 0 {
+		e.ran[p.ring]++
+		return
+	}
+	p.done.Complete(c)
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package callercomp
+
+import (
+	"endio/lockdep"
+	"endio/machine/sim"
+)
+
+// fsDio is the direct I/O path of ext4 and xfs down to iomap: the locks, and for
+// unaligned writes the drain.
+//
+// Source: ext4_dio_write_iter, xfs_file_dio_write_unaligned, Linux 6.6; kernel-semantics A2.5.
+func (m *model) fsDio(c *sim.Context, r *request, nowait, sync bool) error {
+	n := r.ino
+	write := r.step.Verb == "write" || r.step.Request == "write"
+	switch {
+	case write && r.step.Unaligned:
+		if nowait {
+			return sim.ErrAgain // before anything is waited for
+		}
+		n.RWSem.DownWrite(c)
+		if err := m.inodeDioWait(c, n); err != nil {
+			n.RWSem.UpWrite(c)
+			return err
+		}
+		m.checkDrained(c, n)
+		m.iomapDioRW(c, r, true) // unaligned I/O is synchronous: FORCE_WAIT
+		n.RWSem.UpWrite(c)
+		if !sync {
+			m.ioCompleteRW(c, r)
+		}
+		return nil
+	case write && r.step.Extending:
+		if nowait {
+			return sim.ErrAgain
+		}
+		n.RWSem.DownWrite(c)
+		m.iomapDioRW(c, r, sync)
+		n.RWSem.UpWrite(c)
+		return nil
+	case nowait:
+		if !n.RWSem.DownReadTry(c) {
+			return sim.ErrAgain
+		}
+	default:
+		n.RWSem.DownRead(c)
+	}
+	m.iomapDioRW(c, r, sync)
+	n.RWSem.UpRead(c)
+	return nil
+}
+
+// iomapDioRW is __iomap_dio_rw with one bio. The lock of the caller is dropped after
+// it, and not after the completion: that is what the dio count is for.
+func (m *model) iomapDioRW(c *sim.Context, r *request, sync bool) {
+	n := r.ino
+	write := r.step.Verb == "write" || r.step.Request == "write"
+	if !write || sync || r.step.Extending || r.step.Shared && m.v.extentsToWork {
+		r.callerComp = false // IOMAP_DIO_CALLER_COMP does not survive the extent
+	}
+	m.state[r.id].begun = true
+	m.annotateBegin(c, r, sync)
+	n.DioBegin(c)
+	if r.callerComp && !m.v.split && r.ring.mode != sim.RingSQPoll {
+		n.Owes(r.owner)
+	}
+	m.k.Interrupt(c, 0, "irq of I/O "+string(rune('0'+r.id)), sim.IRQOptions{}, func(c *sim.Context) { m.iomapDioBioEndIO(c, r, write, sync) })
+	if sync {
+		r.done.Wait(c)
+		m.iomapDioComplete(c, r)
+	}
+}
+
+// iomapDioBioEndIO is the end of the bio: iomap_dio_done.
+//
+// Source: fs/iomap/direct-io.c, Linux 6.6-rc7 and 7.3; kernel-semantics A2.3.
+func (m *model) iomapDioBioEndIO(c *sim.Context, r *request, write, sync bool) {
+	switch {
+	case sync:
+		r.done.Complete(c) // wake the submitter, which completes
+	case !write:
+		m.iomapDioComplete(c, r)
+		m.ioCompleteRW(c, r)
+	case r.callerComp:
+		if m.v.split {
+			m.inodeDioEnd(c, r)
+		}
+		r.dioSlot = true
+		m.ioCompleteRW(c, r)
+	case m.v.policy == inline && !r.step.Shared && !r.step.Extending:
+		m.iomapDioComplete(c, r)
+		m.ioCompleteRW(c, r)
+	default:
+		m.dioWq.QueueWorkOn(c, 0, r.work)
+	}
+}
+
+// iomapDioCompleteWork is iomap_dio_complete_work, on s_dio_done_wq.
+func (m *model) iomapDioCompleteWork(c *sim.Context, r *request) {
+	m.iomapDioComplete(c, r)
+	m.ioCompleteRW(c, r)
+}
+
+// iomapDioComplete is iomap_dio_complete: the file system's end_io, then inode_dio_end.
+func (m *model) iomapDioComplete(c *sim.Context, r *request) {
+	if r.step.Extending || r.step.Shared {
+		c.MightSleep("end_io of the file system, which changes extents")
+	}
+	m.state[r.id].fsDone = true
+	if r.dioSlot && m.v.split {
+		return // inode_dio_end was in the hook
+	}
+	m.inodeDioEnd(c, r)
+}
+
+func (m *model) inodeDioEnd(c *sim.Context, r *request) {
+	m.annotateEnd(c, r)
+	r.ino.DioEnd(c)
+	m.state[r.id].ended = true
+}
+
+// inodeDioWait is inode_dio_wait, in the sleep state of the version.
+func (m *model) inodeDioWait(c *sim.Context, n *inode) error {
+	mode := sim.Uninterruptible
+	if m.v.interruptible {
+		mode = sim.Interruptible
+	}
+	if m.file.Annotate != "none" && c.Task() != nil {
+		c.Task().Acquire(&n.dep, lockdep.Exclusive, 0)
+		c.Task().Release(&n.dep, 0)
+	}
+	return n.DioWait(c, mode)
+}
+
+// annotateBegin is the read acquire of the dio count: in the task that submits, for
+// every I/O (class), or only for what the submitter itself must complete, in the name
+// of the owner of the ring (owner).
+func (m *model) annotateBegin(c *sim.Context, r *request, sync bool) {
+	r.annotated = nil
+	if m.file.Annotate == "none" || c.Task() == nil {
+		return
+	}
+	switch m.file.Annotate {
+	case "class":
+		r.annotated = c
+	case "owner":
+		if !r.callerComp || m.v.split || r.ring.mode == sim.RingSQPoll {
+			return
+		}
+		r.annotated = r.owner.Context()
+	}
+	r.annotated.Task().Acquire(&r.ino.dep, lockdep.Shared, 0)
+}
+
+func (m *model) annotateEnd(c *sim.Context, r *request) {
+	if r.annotated != nil {
+		r.annotated.Task().Release(&r.ino.dep, 0)
+		r.annotated = nil
+	}
+}
+
+// checkDrained finds I/O that was in flight and has not done all of its work on the
+// inode although the drain has returned.
+func (m *model) checkDrained(c *sim.Context, n *inode) {
+	for i, r := range m.reqs {
+		st := m.state[i]
+		if r.ino == n && st.begun && !st.fsDone && (r.step.Shared || r.step.Extending) {
+			c.Fail(notDrained, "%q has drained inode %s, and the end_io of write %d, which changes extents, has not run", c.Name(), n.name, r.id)
+		}
+	}
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package callercomp
+
+import (
+	"errors"
+
+	"endio/machine/sim"
+)
+
+// submit is io_uring_enter with one SQE. With SQPOLL the SQ thread issues.
+func (m *model) submit(c *sim.Context, r *request) {
+	_ = c.Syscall("io_uring_enter", func(c *sim.Context) error {
+		switch {
+		case r.step.Request == "fallocate" || r.step.Request == "truncate":
+			m.ioQueueAsync(c, r) // force-async since prep: always blocks
+		case r.ring.mode == sim.RingSQPoll:
+			r.ring.AddTaskWork(c, "issue", func(c *sim.Context) { m.issue(c, r) })
+		default:
+			m.issue(c, r)
+		}
+		return nil
+	})
+}
+
+// issue is io_queue_sqe: the inline attempt, which must not block.
+func (m *model) issue(c *sim.Context, r *request) {
+	if err := m.ioRW(c, r, true); errors.Is(err, sim.ErrAgain) {
+		m.ioQueueAsync(c, r)
+	}
+}
+
+// ioQueueAsync hands a request to io-wq, whose workers issue it without NONBLOCK.
+func (m *model) ioQueueAsync(c *sim.Context, r *request) {
+	m.ioWq.Queue(c, r.step.Request, func(c *sim.Context) {
+		switch r.step.Request {
+		case "fallocate", "truncate":
+			for errors.Is(m.exclusiveCall(c, r.step.Request, r.ino), sim.ErrRestartSys) {
+				c.RunWork() // an io-wq worker has its own task work to run first
+			}
+			m.ioReqComplete(c, r)
+		default:
+			_ = m.ioRW(c, r, false)
+		}
+	})
+}
+
+// ioRW is io_write and io_read.
+//
+// Source: io_uring/rw.c, Linux 6.6-rc7; kernel-semantics A1.4.
+func (m *model) ioRW(c *sim.Context, r *request, nowait bool) error {
+	write := r.step.Request == "write"
+	if write {
+		if err := m.kiocbStartWrite(c, nowait); err != nil {
+			return err
+		}
+		r.callerComp = m.v.policy == caller // IOCB_DIO_CALLER_COMP, on every write
+	}
+	r.dioSlot = false
+	err := m.fsDio(c, r, nowait, false)
+	if err != nil && write {
+		m.sb.EndWrite(c)
+	}
+	return err
+}
+
+// kiocbStartWrite takes the freeze level of sb_writers, which is held until the
+// task work of the write. Before the fix of 2024 it blocks also under NOWAIT.
+func (m *model) kiocbStartWrite(c *sim.Context, nowait bool) error {
+	if nowait && m.v.tryFreeze {
+		if !m.sb.StartWriteTry(c) {
+			return sim.ErrAgain
+		}
+		return nil
+	}
+	m.sb.StartWrite(c)
+	return nil
+}
+
+// ioCompleteRW is ki_complete of io_uring: it runs wherever the lower layer completes,
+// and gives the rest to the submitter.
+func (m *model) ioCompleteRW(c *sim.Context, r *request) {
+	r.ring.AddTaskWork(c, "io_req_rw_complete", func(c *sim.Context) { m.ioReqRWComplete(c, r) })
+}
+
+// ioReqRWComplete is the task work of a read or write.
+func (m *model) ioReqRWComplete(c *sim.Context, r *request) {
+	if r.dioSlot {
+		m.iomapDioComplete(c, r)
+		if !m.v.split {
+			r.ino.Paid(r.owner)
+		}
+	}
+	if r.step.Request == "write" {
+		m.sb.EndWrite(c) // io_req_io_end
+	}
+	m.postCQE(c, r)
+}
+
+// ioReqComplete ends a request that is no read or write, from io-wq.
+func (m *model) ioReqComplete(c *sim.Context, r *request) {
+	r.ring.AddTaskWork(c, "io_req_complete", func(c *sim.Context) { m.postCQE(c, r) })
+}
+
+func (m *model) postCQE(c *sim.Context, r *request) {
+	if m.state[r.id].cqe {
+		c.Fail(sim.RunTwice, "request %d posts a second CQE", r.id)
+	}
+	m.state[r.id].cqe = true
+	r.ring.PostCQE(c)
+}
