@@ -103,6 +103,9 @@ func (e *engine) actor(f *scenario.File, a *scenario.Actor) {
 	}
 	e.tasks[a.Name] = e.k.Go(nil, a.Name, o, func(c *sim.Context) {
 		c.SetHelper(acc.owner, acc.wake)
+		if len(a.Steps) > 0 && a.Steps[0].Verb == "signal" {
+			c.Yield() // the task that is signalled may not exist yet
+		}
 		for i := range a.Steps {
 			e.step(c, f, acc, &a.Steps[i], ops[i])
 		}

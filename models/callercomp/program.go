@@ -165,6 +165,7 @@ func (m *model) actor(a *scenario.Actor, conf scenario.Config) {
 		}
 	}
 	t := m.k.Go(nil, a.Name, o, func(c *sim.Context) {
+		c.Yield() // what comes before the first step happens before rings exist
 		for i := range a.Steps {
 			m.step(c, &a.Steps[i], reqs[i])
 		}
