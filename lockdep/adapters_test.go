@@ -8,6 +8,8 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"sync"
@@ -563,4 +565,52 @@ func TestFastPathTakesNoLock(t *testing.T) {
 	goMu.Unlock()
 	v.mu.Unlock()
 	wantKinds(t, kindsOf(got()))
+}
+
+// childEnv makes the test binary run one test as a program of its own, whose tables it may fill.
+const childEnv = "ENDIO_LOCKDEP_CHILD"
+
+// TestAdapterLimits takes 8,193 classes and 60 locks at once through the Go adapters: two reports, and
+// the program goes on as if nothing were.
+func TestAdapterLimits(t *testing.T) {
+	if os.Getenv(childEnv) == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestAdapterLimits$")
+		cmd.Env = append(os.Environ(), childEnv+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	got := catch(t)
+	deep := make([]*Mutex, 60)
+	for i := range deep {
+		deep[i] = named(fmt.Sprintf("deep%d", i))
+		deep[i].Lock()
+	}
+	for _, m := range deep { // first taken, first released
+		m.Unlock()
+	}
+	wantKinds(t, kindsOf(got()), Limit)
+	if want := "BUG: MAX_LOCK_DEPTH too low!"; got()[0].Title != want {
+		t.Errorf("Title = %q, want %q", got()[0].Title, want)
+	}
+	var rw RWMutex
+	for i := range DefaultMaxClasses + 10 {
+		m := named(fmt.Sprintf("wide%d", i))
+		m.Lock()
+		m.Unlock()
+		if !m.TryLock() {
+			t.Fatal("TryLock() = false on a free mutex")
+		}
+		m.Unlock()
+	}
+	rw.RLock() // a class too many: not checked, and still a lock
+	if rw.TryLock() {
+		t.Error("TryLock() = true under a read lock")
+	}
+	rw.RUnlock()
+	wantKinds(t, kindsOf(got()), Limit, Limit)
+	if want := "BUG: MAX_LOCKDEP_KEYS too low!"; got()[1].Title != want {
+		t.Errorf("Title = %q, want %q", got()[1].Title, want)
+	}
 }
