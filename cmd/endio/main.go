@@ -29,6 +29,7 @@ const (
 type cli struct {
 	Run     runCmd     `cmd:"" help:"Run a fio job file and measure it."`
 	Check   checkCmd   `cmd:"" help:"Decide scenarios over every interleaving."`
+	Replay  replayCmd  `cmd:"" help:"Replay an operation log of fsx and verify it."`
 	Lockdep lockdepCmd `cmd:"" help:"Check the lock validator against tables of cases."`
 	Version versionCmd `cmd:"" help:"Print the version, the Go version and the platform."`
 }
