@@ -69,6 +69,26 @@ func checkBatch(x *explore.Exec, cfg sim.Config) {
 	r.hotplug(false)
 }
 
+// Protocol is the program that bench/spin has as a Promela model: 2 CPUs, 3 bios, 2
+// from interrupts of CPU 1 and 1 from a preemptible task, 1 hotplug attempt that may be
+// rolled back, preemptible kernel.
+func Protocol() *explore.Program {
+	return Check{Name: "protocol", Init: func(x *explore.Exec, cfg sim.Config) {
+		r := newRig(x, cfg, batch.Options{Pass: 2})
+		for i := range 2 {
+			b := r.bio(bio.CompleteInTask, nil)
+			r.irq(nil, 1, fmt.Sprintf("irq%d", i), func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
+		}
+		b := r.bio(bio.CompleteInTask, nil)
+		r.k.Go(nil, "task", sim.TaskOptions{}, func(c *sim.Context) {
+			c.PreemptDisable()
+			bio.End(c, r.bs, b, nil)
+			c.PreemptEnable()
+		})
+		r.hotplug(false)
+	}}.Program(sim.Config{Preemption: sim.Full})
+}
+
 func checkStall(x *explore.Exec, cfg sim.Config) {
 	r := newRig(x, cfg, batch.Options{Pass: 1})
 	done := r.k.NewCompletion(nil, "second")
