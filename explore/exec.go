@@ -64,6 +64,7 @@ func (x *Exec) run() bool {
 	if !x.strat.begin(x) {
 		return false
 	}
+	x.repeat = x.hist.known
 	x.hist.rechoose(len(x.plan))
 	x.init()
 	if x.failure == nil || !x.failing {

@@ -49,6 +49,7 @@ type Exec struct {
 	plan       []uint8
 	planChoice []choice
 	depth      int // steps chosen so far
+	repeat     int // steps that the execution has in common with the one before
 	cur        *Task
 	last       *Task // took the last step
 	preempts   int
@@ -110,6 +111,11 @@ type maker struct {
 // later executions of the same Exec, for example arenas. It must not change
 // what the program does.
 func (x *Exec) Memo() *any { return &x.memo }
+
+// Repeating reports whether what happens now, up to the next step, happened in the
+// same way in the execution that x made before: a program may take from there what
+// is dear to compute (see [Exec.Memo]).
+func (x *Exec) Repeating() bool { return x.depth < x.repeat }
 
 // NewObject makes an object. In reports it is called name, or name[index] if
 // index is not negative.

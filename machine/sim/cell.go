@@ -158,20 +158,20 @@ func NewAtomic[T comparable](k *Kernel, c *Context, name string, value T) *Atomi
 
 // Load reads a.
 func (a *Atomic[T]) Load(c *Context) T {
-	c.step("read "+a.name, nil, acc{a.obj, explore.AtomicRead})
+	c.stepOn("read", a.name, nil, acc{a.obj, explore.AtomicRead})
 	c.fold(a.k.observe(&a.value))
 	return a.value
 }
 
 // Store writes a.
 func (a *Atomic[T]) Store(c *Context, v T) {
-	c.step("write "+a.name, nil, acc{a.obj, explore.AtomicWrite})
+	c.stepOn("write", a.name, nil, acc{a.obj, explore.AtomicWrite})
 	a.value = v
 }
 
 // Update replaces the value by f of it and returns the new value.
 func (a *Atomic[T]) Update(c *Context, f func(T) T) T {
-	c.step("update "+a.name, nil, acc{a.obj, explore.AtomicUpdate})
+	c.stepOn("update", a.name, nil, acc{a.obj, explore.AtomicUpdate})
 	a.value = f(a.value)
 	c.fold(a.k.observe(&a.value))
 	return a.value

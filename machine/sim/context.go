@@ -45,6 +45,7 @@ type Context struct {
 	picked    bool // cpu was chosen for the step being declared
 	init      bool // of Init: takes no steps
 	makes     uint64
+	what      string         // see stepOn
 	tail      explore.Object // see worker.finish
 	entering  bool           // an interrupt that has not arrived yet
 	dead      bool
@@ -83,10 +84,12 @@ type acc struct {
 }
 
 func (k *Kernel) newContext(kind Kind, cpu *CPU, name string) *Context {
-	c := &Context{k: k, id: len(k.ctxs), name: name, kind: kind, cpu: cpu}
+	c := k.memo.context(len(k.ctxs))
+	*c = Context{k: k, id: len(k.ctxs), name: name, kind: kind, cpu: cpu, held: c.held[:0], locks: c.locks[:0]}
 	c.gate.c = c
 	c.sleep.c = c
 	k.ctxs = append(k.ctxs, c)
+	k.memo.live = k.ctxs
 	if k.memo.val != nil && !k.cfg.NoLockdep {
 		c.ld = k.memo.val.NewTask(name, c.id+1)
 	}
@@ -234,6 +237,14 @@ func (c *Context) canRun(hold bool) bool {
 	return p.tasksRun()
 }
 
+// stepOn is step with the name of what it is done to, put together only for a
+// trace.
+func (c *Context) stepOn(label, what string, cond condition, accesses ...acc) {
+	c.what = what
+	c.step(label, cond, accesses...)
+	c.what = ""
+}
+
 // step declares the next visible operation of c and returns when it happens:
 // when c can run and cond, if any, is true. It is a scheduling point of the
 // explorer.
@@ -261,7 +272,13 @@ func (c *Context) step(label string, cond condition, accesses ...acc) {
 			c.gate.cond, c.gate.hold = cond, hold
 			s.When(&c.gate).Waiting(&c.gate)
 		}
-		s.State(c.local()).Lane(c.cpu.id).Label(label)
+		s.State(c.local()).Lane(c.cpu.id)
+		if c.k.tracing {
+			if c.what != "" {
+				label += " " + c.what
+			}
+			s.Label(label)
+		}
 		s.Do()
 		c.k.cur = c
 		if c.arrive(hold) {

@@ -146,6 +146,7 @@ type Kernel struct {
 	tokens               int
 	atEnd                []func(*Kernel)
 	workCount            int
+	tracing              bool // labels of steps are wanted
 	ticking, timersMoved bool
 }
 
@@ -157,7 +158,18 @@ type memo struct {
 	val     *lockdep.Validator
 	classes map[string]*lockdep.Class
 	log     foldLog
+	ctxs    []*Context
+	parts   []part
+	live    []*Context
 	kernel  *Kernel
+}
+
+// context returns the context that was number i in the execution before, or a new one.
+func (m *memo) context(i int) *Context {
+	if i == len(m.ctxs) {
+		m.ctxs = append(m.ctxs, &Context{})
+	}
+	return m.ctxs[i]
 }
 
 // New makes a kernel whose CPUs are online except those in cfg.Offline. Call it
@@ -173,13 +185,14 @@ func New(x *explore.Exec, cfg Config) *Kernel {
 		cfg.Workers = 2
 	}
 	cfg.Count = cfg.Count || cfg.Preemption >= Full
-	k := &Kernel{x: x, cfg: cfg}
+	k := &Kernel{x: x, cfg: cfg, tracing: x.Tracing()}
 	k.memo, _ = (*x.Memo()).(*memo)
 	if k.memo == nil {
 		k.memo = &memo{classes: map[string]*lockdep.Class{}}
 		*x.Memo() = k.memo
 	}
 	k.memo.log.begin()
+	k.parts, k.ctxs = k.memo.parts[:0], k.memo.live[:0]
 	if !cfg.NoLockdep {
 		k.newValidator()
 	}
@@ -267,7 +280,10 @@ func (k *Kernel) quiesce() {
 // follows from what the kernel told them since they started.
 func (k *Kernel) OnState(f func(*explore.Hash)) { k.extra = append(k.extra, f) }
 
-func (k *Kernel) add(p part) { k.parts = append(k.parts, p) }
+func (k *Kernel) add(p part) {
+	k.parts = append(k.parts, p)
+	k.memo.parts = k.parts // its room is used again
+}
 
 func (k *Kernel) hashState(h *explore.Hash) {
 	for _, p := range k.parts {

@@ -103,13 +103,13 @@ func (l *lock) drop(c *Context) {
 // before finds the lock taken, by a task that can't go on while it spins.
 func (l *lock) openEnd(c *Context) {
 	if c.irqsOff == 0 {
-		c.step("unlock "+l.name, nil)
+		c.stepOn("unlock", l.name, nil)
 	}
 }
 
 // sleepLock acquires l in a task that may sleep for it.
 func (l *lock) sleepLock(c *Context, what string) {
-	c.step(what+" "+l.name, nil, acc{l.obj, explore.AtomicUpdate})
+	c.stepOn(what, l.name, nil, acc{l.obj, explore.AtomicUpdate})
 	if l.owner != nil {
 		c.block(what+" "+l.name+", slow", l, Uninterruptible, acc{l.obj, explore.AtomicUpdate})
 	}
@@ -131,7 +131,7 @@ func (k *Kernel) NewRawSpinlock(c *Context, name string) *RawSpinlock {
 func (l *RawSpinlock) Lock(c *Context) {
 	c.dep(&l.dep, lockdep.Exclusive)
 	c.want = true
-	c.step("lock "+l.name, l, acc{l.obj, explore.AtomicUpdate})
+	c.stepOn("lock", l.name, l, acc{l.obj, explore.AtomicUpdate})
 	c.want = false
 	c.preempt++
 	l.take(c)
@@ -140,7 +140,7 @@ func (l *RawSpinlock) Lock(c *Context) {
 // TryLock takes the lock if it is free.
 func (l *RawSpinlock) TryLock(c *Context) bool {
 	c.want = true
-	c.step("trylock "+l.name, nil, acc{l.obj, explore.AtomicUpdate})
+	c.stepOn("trylock", l.name, nil, acc{l.obj, explore.AtomicUpdate})
 	c.want = false
 	if !c.foldBool(l.owner == nil) {
 		c.relax()
@@ -200,7 +200,7 @@ func (l *Spinlock) Lock(c *Context) {
 		return
 	}
 	c.want = true
-	c.step("lock "+l.name, l, acc{l.obj, explore.AtomicUpdate})
+	c.stepOn("lock", l.name, l, acc{l.obj, explore.AtomicUpdate})
 	c.want = false
 	c.preempt++
 	l.take(c)
@@ -340,7 +340,7 @@ func (l *Mutex) Lock(c *Context) {
 
 // TryLock takes the lock if it is free.
 func (l *Mutex) TryLock(c *Context) bool {
-	c.step("mutex_trylock "+l.name, nil, acc{l.obj, explore.AtomicUpdate})
+	c.stepOn("mutex_trylock", l.name, nil, acc{l.obj, explore.AtomicUpdate})
 	if !c.foldBool(l.owner == nil) {
 		return false
 	}
@@ -404,7 +404,7 @@ func (l *rwRead) describe(c *Context, w *explore.Wait) {
 func (l *RWSem) DownWrite(c *Context) {
 	c.MightSleep("down_write " + l.name)
 	c.dep(&l.dep, lockdep.Exclusive)
-	c.step("down_write "+l.name, nil, acc{l.obj, explore.AtomicUpdate})
+	c.stepOn("down_write", l.name, nil, acc{l.obj, explore.AtomicUpdate})
 	if w := (*rwWrite)(l); !w.ready(c) {
 		l.writers++
 		c.block("down_write "+l.name+", slow", w, Uninterruptible, acc{l.obj, explore.AtomicUpdate})
@@ -415,7 +415,7 @@ func (l *RWSem) DownWrite(c *Context) {
 
 // DownWriteTry takes it for writing if it is free.
 func (l *RWSem) DownWriteTry(c *Context) bool {
-	c.step("down_write_trylock "+l.name, nil, acc{l.obj, explore.AtomicUpdate})
+	c.stepOn("down_write_trylock", l.name, nil, acc{l.obj, explore.AtomicUpdate})
 	if !c.foldBool((*rwWrite)(l).ready(c)) {
 		return false
 	}
@@ -431,7 +431,7 @@ func (l *RWSem) UpWrite(c *Context) { l.drop(c) }
 func (l *RWSem) DownRead(c *Context) {
 	c.MightSleep("down_read " + l.name)
 	c.dep(&l.dep, lockdep.Shared)
-	c.step("down_read "+l.name, nil, acc{l.obj, explore.AtomicUpdate})
+	c.stepOn("down_read", l.name, nil, acc{l.obj, explore.AtomicUpdate})
 	if r := (*rwRead)(l); !r.ready(c) {
 		c.block("down_read "+l.name+", slow", r, Uninterruptible, acc{l.obj, explore.AtomicUpdate})
 	}
@@ -440,7 +440,7 @@ func (l *RWSem) DownRead(c *Context) {
 
 // DownReadTry takes it for reading if no writer has it or waits for it.
 func (l *RWSem) DownReadTry(c *Context) bool {
-	c.step("down_read_trylock "+l.name, nil, acc{l.obj, explore.AtomicUpdate})
+	c.stepOn("down_read_trylock", l.name, nil, acc{l.obj, explore.AtomicUpdate})
 	if !c.foldBool((*rwRead)(l).ready(c)) {
 		return false
 	}

@@ -153,7 +153,7 @@ func (l *machineLocal) enter(c *Context, p *CPU) bool {
 	if l.m.k.cfg.Concurrent {
 		cond = part
 	}
-	c.step("enter "+part.name, cond, accs[:n]...)
+	c.stepOn("enter", part.name, cond, accs[:n]...)
 	c.want, c.picked = false, false
 	if c.entering { // its CPU is gone
 		return false
@@ -247,7 +247,7 @@ func (l *machineLock) Lock(mc machine.Context) {
 		c.t.Fail(explore.Deadlock, fmt.Sprintf("%s %q takes lock %s, which it holds", c.kind, c.name, l.name), "")
 	}
 	c.want = true
-	c.step("lock "+l.name, l, acc{l.obj, explore.AtomicUpdate})
+	c.stepOn("lock", l.name, l, acc{l.obj, explore.AtomicUpdate})
 	c.want = false
 	c.irqsOff++
 	if c.irqsOff == 1 && c.ld != nil {
@@ -360,7 +360,7 @@ func (a *machineCounter) hash(h *explore.Hash) { h.Add(uint64(a.value)) }
 func (a *machineCounter) Add(mc machine.Context, delta int64) int64 {
 	c := a.m.context(mc)
 	if !c.init && !c.coveredBy(a.obj) {
-		c.step("add to "+a.name, nil, acc{a.obj, explore.AtomicUpdate})
+		c.stepOn("add to", a.name, nil, acc{a.obj, explore.AtomicUpdate})
 	}
 	a.value += delta
 	c.fold(uint64(a.value))
@@ -371,7 +371,7 @@ func (a *machineCounter) Add(mc machine.Context, delta int64) int64 {
 func (a *machineCounter) Load(mc machine.Context) int64 {
 	c := a.m.context(mc)
 	if !c.init && !c.coveredBy(a.obj) {
-		c.step("load "+a.name, nil, acc{a.obj, explore.AtomicRead})
+		c.stepOn("load", a.name, nil, acc{a.obj, explore.AtomicRead})
 	}
 	c.fold(uint64(a.value))
 	return a.value
@@ -408,7 +408,7 @@ func (q *machineQueue) Sleep(mc machine.Context, cond machine.Condition) {
 	if both {
 		objs = append(objs, acc{c.helpWq.obj, explore.AtomicUpdate})
 	}
-	c.step("prepare to sleep on "+q.name, nil, objs...)
+	c.stepOn("prepare to sleep on", q.name, nil, objs...)
 	q.enlist(c)
 	if both {
 		c.helpWq.enlist(c)
@@ -428,7 +428,7 @@ func (q *machineQueue) Sleep(mc machine.Context, cond machine.Condition) {
 func (q *machineQueue) Wake(mc machine.Context) {
 	c := q.m.context(mc)
 	if !c.coveredBy(q.obj) {
-		c.step("wake "+q.name, nil, acc{q.obj, explore.AtomicUpdate})
+		c.stepOn("wake", q.name, nil, acc{q.obj, explore.AtomicUpdate})
 	}
 	q.wakeAll()
 }

@@ -285,7 +285,7 @@ func (w *worker) finish(c *Context, x *Work) {
 	// The end right after a section of the CPU is part of it: nobody can tell,
 	// but for who looks at running instances from outside, who waits anyway.
 	if c.tail != w.pool.cpu.wq || x.home != w.pool.cpu {
-		c.step("end of "+x.name, nil, acc{w.pool.cpu.wq, explore.AtomicUpdate}, acc{x.home.wq, explore.AtomicUpdate})
+		c.stepOn("end of", x.name, nil, acc{w.pool.cpu.wq, explore.AtomicUpdate}, acc{x.home.wq, explore.AtomicUpdate})
 	}
 	w.uncount()
 	w.cur = nil

@@ -63,17 +63,25 @@ func (k *Kernel) observe(p any) uint64 {
 		}
 		return 0
 	}
+	log := &k.memo.log
+	if v, ok := log.get(k.x); ok {
+		return v
+	}
 	var h explore.Hash
 	w := walker{k: k, h: &h}
 	w.walk(reflect.ValueOf(p))
 	s := h.Sum()
-	return s[0] ^ s[1]
+	return log.put(s[0] ^ s[1])
 }
 
 // observeVar returns a hash of the memory that v announces: the struct that has
 // v as a field, and all that can be reached from it up to structs with a Var of
 // their own.
 func (k *Kernel) observeVar(v *machineVar) uint64 {
+	log := &k.memo.log
+	if v, ok := log.get(k.x); ok {
+		return v
+	}
 	own, ok := k.roots.owner[pointerOf(v)]
 	if !ok {
 		return k.observeAll()
@@ -82,15 +90,19 @@ func (k *Kernel) observeVar(v *machineVar) uint64 {
 	w := walker{k: k, h: &h, stop: true}
 	w.walk(own)
 	s := h.Sum()
-	return s[0] ^ s[1]
+	return log.put(s[0] ^ s[1])
 }
 
 // observeAll returns a hash of all memory that is declared.
 func (k *Kernel) observeAll() uint64 {
+	log := &k.memo.log
+	if v, ok := log.get(k.x); ok {
+		return v
+	}
 	var h explore.Hash
 	k.roots.hash(k, &h)
 	s := h.Sum()
-	return s[0] ^ s[1]
+	return log.put(s[0] ^ s[1])
 }
 
 func pointerOf(p any) uintptr { return reflect.ValueOf(p).Pointer() }
@@ -216,7 +228,24 @@ func opaque(t reflect.Type) bool {
 // A foldLog keeps what contexts observed, in order, so that a replayed prefix
 // need not walk memory again.
 type foldLog struct {
-	n int
+	n   int
+	log []uint64
 }
 
 func (l *foldLog) begin() { l.n = 0 }
+
+// get returns what was observed at this point in the execution before, if that
+// went the same way.
+func (l *foldLog) get(x *explore.Exec) (uint64, bool) {
+	if x.Repeating() && l.n < len(l.log) {
+		l.n++
+		return l.log[l.n-1], true
+	}
+	return 0, false
+}
+
+func (l *foldLog) put(v uint64) uint64 {
+	l.log = append(l.log[:l.n], v)
+	l.n++
+	return v
+}

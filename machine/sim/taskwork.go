@@ -35,7 +35,7 @@ type taskWork struct {
 // AddWork gives t something to run in its own context, task_work_add. It reports
 // false if t is exiting. Any context may call it.
 func (t *Task) AddWork(c *Context, name string, mode NotifyMode, fn func(*Context)) bool {
-	c.step("task_work_add to "+t.name, nil, acc{t.obj, explore.AtomicUpdate})
+	c.stepOn("task_work_add to", t.name, nil, acc{t.obj, explore.AtomicUpdate})
 	if !c.foldBool(!t.exiting) {
 		return false
 	}
@@ -85,7 +85,7 @@ type Signal struct {
 
 // Signal sends a signal to t. Any context may call it.
 func (t *Task) Signal(c *Context, s Signal) {
-	c.step("signal "+t.name, nil, acc{t.obj, explore.AtomicUpdate})
+	c.stepOn("signal", t.name, nil, acc{t.obj, explore.AtomicUpdate})
 	t.sigpending, t.ipi = true, true
 	t.fatal = t.fatal || s.Fatal
 	t.norestart = t.norestart || !s.Restart
@@ -127,7 +127,7 @@ func (c *Context) Syscall(name string, fn func(*Context) error) error {
 func (c *Context) exitToUser(name string) (norestart bool) {
 	t := c.task
 	for {
-		c.step("leave "+name, nil, acc{t.obj, explore.AtomicUpdate})
+		c.stepOn("leave", name, nil, acc{t.obj, explore.AtomicUpdate})
 		switch {
 		case len(t.work) > 0 || t.notifySignal:
 			c.fold(1)

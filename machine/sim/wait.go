@@ -45,7 +45,7 @@ func (q *waitQueue) hash(h *explore.Hash) {
 // Prepare puts c on the queue: a wake-up from now on ends [WaitQueue.Schedule],
 // also if it comes before. It is prepare_to_wait.
 func (q *waitQueue) Prepare(c *Context) {
-	c.step("prepare to wait on "+q.name, nil, acc{q.obj, explore.AtomicUpdate})
+	c.stepOn("prepare to wait on", q.name, nil, acc{q.obj, explore.AtomicUpdate})
 	q.enlist(c)
 }
 
@@ -80,7 +80,7 @@ func (q *waitQueue) Finish(c *Context) {
 
 // Wake wakes all that sleep on the queue. Any context may call it.
 func (q *waitQueue) Wake(c *Context) {
-	c.step("wake "+q.name, nil, acc{q.obj, explore.AtomicUpdate})
+	c.stepOn("wake", q.name, nil, acc{q.obj, explore.AtomicUpdate})
 	q.wakeAll()
 }
 
@@ -141,7 +141,7 @@ func (x *Completion) describe(_ *Context, w *explore.Wait) { w.For = "completion
 
 // Complete lets one waiter go on. Any context may call it.
 func (x *Completion) Complete(c *Context) {
-	c.step("complete "+x.name, nil, acc{x.obj, explore.AtomicUpdate})
+	c.stepOn("complete", x.name, nil, acc{x.obj, explore.AtomicUpdate})
 	if x.done < completeAll {
 		x.done++
 	}
@@ -149,13 +149,13 @@ func (x *Completion) Complete(c *Context) {
 
 // CompleteAll lets all waiters go on, those to come too.
 func (x *Completion) CompleteAll(c *Context) {
-	c.step("complete_all "+x.name, nil, acc{x.obj, explore.AtomicUpdate})
+	c.stepOn("complete_all", x.name, nil, acc{x.obj, explore.AtomicUpdate})
 	x.done = completeAll
 }
 
 // Reinit makes it not done again.
 func (x *Completion) Reinit(c *Context) {
-	c.step("reinit "+x.name, nil, acc{x.obj, explore.AtomicUpdate})
+	c.stepOn("reinit", x.name, nil, acc{x.obj, explore.AtomicUpdate})
 	x.done = 0
 }
 

@@ -204,7 +204,7 @@ func (w *Work) grab(c *Context, op string, timers bool) (was bool) {
 	}
 	if !cond.ready(c) || !w.homeOnly() || !c.coveredBy(w.home.wq) {
 		c.want = true
-		c.step(op+" "+w.name, cond, w.homes()...)
+		c.stepOn(op, w.name, cond, w.homes()...)
 		c.want = false
 	}
 	// From here to the end of the operation interrupts are off: one of this CPU
