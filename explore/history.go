@@ -63,35 +63,19 @@ func (h *history) rewind(known int) {
 	if known > len(h.events) {
 		known = len(h.events)
 	}
+	for k := known; k < len(h.events); k++ {
+		e := &h.events[k]
+		clearBit(h.byTask[e.task], k)
+		for _, a := range h.accs[e.accOff : e.accOff+e.accLen] {
+			h.leave(k, &h.objs[a.obj])
+		}
+	}
 	if known < len(h.events) {
 		h.accs = h.accs[:h.events[known].accOff]
 		h.events = h.events[:known]
 	}
-	w, mask := known>>6, uint64(1)<<(known&63)-1
-	cut := func(b []uint64) {
-		if w < len(b) {
-			b[w] &= mask
-			clear(b[w+1:])
-		}
-	}
-	for i := range h.byTask {
-		cut(h.byTask[i])
-	}
-	for i := range h.objs {
-		o := &h.objs[i]
-		if !o.used {
-			continue
-		}
-		cut(o.reads)
-		cut(o.writes)
-		if o.plain {
-			cut(o.plainR)
-			cut(o.plainW)
-		}
-		cut(o.rel)
-	}
 	for i := 0; h.inverse && i < known; i++ {
-		cut(h.afterOf(i))
+		limit(h.afterOf(i), known)
 	}
 	h.known = known
 }
@@ -294,6 +278,17 @@ func (h *history) enter(i int, a access) {
 		o.plainW[w] |= bit
 	} else {
 		o.plainR[w] |= bit
+	}
+}
+
+// leave takes event k out of the sets of an object.
+func (h *history) leave(k int, o *objHistory) {
+	clearBit(o.reads, k)
+	clearBit(o.writes, k)
+	clearBit(o.rel, k)
+	if o.plain {
+		clearBit(o.plainR, k)
+		clearBit(o.plainW, k)
 	}
 }
 

@@ -144,6 +144,10 @@ func (s *optimal) pick(x *Exec) int {
 	return int(n.cur)
 }
 
+// maxBarren bounds what is remembered of guards that were false: forgetting it
+// costs time only.
+const maxBarren = 1 << 20
+
 // take follows a planned step, if it is enabled.
 func (s *optimal) take(x *Exec, w *wake) int {
 	n := &s.nodes[x.depth]
@@ -154,6 +158,9 @@ func (s *optimal) take(x *Exec, w *wake) int {
 		t := x.tasks[w.task]
 		s.b.size(x.hist.stride)
 		fill(s.b.hist, 0, len(x.hist.events))
+		if len(s.barren) >= maxBarren {
+			clear(s.barren)
+		}
 		s.barren[s.identity(x, t.id, t.next.op, t.next.acc, s.b.hist)] = struct{}{}
 		return -1
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -338,19 +339,30 @@ func TestOracle(t *testing.T) {
 		}
 		states, _ := classify(t, randomProgram(tasks, true), Cached(), ids, noHole)
 		states.runs, few.runs = nil, nil
-		for f := range few.failures {
-			if strings.Contains(f, string(DataRace)) {
-				delete(few.failures, f)
-				delete(states.failures, f)
-			}
+		for _, fs := range []map[string]bool{few.failures, states.failures} {
+			maps.DeleteFunc(fs, func(f string, _ bool) bool { return strings.Contains(f, string(DataRace)) })
 		}
 		if d := states.differ(few); d != "" {
 			t.Errorf("seed %d: state caching against preemption bound: %s\n%v", seed, d, tasks)
+		}
+		both, _ := classify(t, randomProgram(tasks, true), PreemptionBound(1000), ids, noHole)
+		both.runs = nil
+		maps.DeleteFunc(both.failures, func(f string, _ bool) bool { return strings.Contains(f, string(DataRace)) })
+		if d := both.differ(few); d != "" {
+			t.Errorf("seed %d: preemption bound with declared states: %s\n%v", seed, d, tasks)
 		}
 		if seed%16 == 0 { // some are enough, goroutines are slow to start
 			o := Options{Strategy: SleepSets(), KeepGoing: true, Workers: 3, MaxExecutions: oracleLimit}
 			if many, err := Explore(context.Background(), p, o); err != nil || many.Executions != want.r.Executions {
 				t.Errorf("seed %d: sleep sets with 3 workers: %v %v, want %d executions\n%v", seed, many, err, want.r.Executions, tasks)
+			}
+			o.Strategy, o.ids = Cached(), nil
+			alone, err := Explore(context.Background(), randomProgram(tasks, true), Options{Strategy: Cached(), KeepGoing: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if many, err := Explore(context.Background(), randomProgram(tasks, true), o); err != nil || many.States != alone.States {
+				t.Errorf("seed %d: state caching with 3 workers: %v %v, want %d states\n%v", seed, many, err, alone.States, tasks)
 			}
 		}
 		pruned += got.r.Pruned
