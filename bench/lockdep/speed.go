@@ -18,10 +18,11 @@ import (
 )
 
 // rounds is the number of interleaved rounds, and roundTime about how long each contender runs
-// in one.
+// in one: shorter than the time slices of a busy machine, so that most rounds are
+// not interrupted.
 const (
-	rounds    = 21
-	roundTime = 10 * time.Millisecond
+	rounds    = 301
+	roundTime = time.Millisecond
 )
 
 // apart is how many unused mutexes follow those of a contender, so that two goroutines never
@@ -41,7 +42,7 @@ func measure(cs []*contender) {
 	for _, c := range cs {
 		c.run(100)
 		for n := 100; ; n *= 2 {
-			if d := timed(c, n); d > roundTime/4 {
+			if d := timed(c, n); d > roundTime/2 {
 				c.n = max(1, int(float64(n)*float64(roundTime)/float64(d)))
 				break
 			}
