@@ -131,6 +131,7 @@ type JobExtra struct {
 	CPUPerMIO   float64          `json:"cpu_s_per_million_ios"`
 	Fallocate   *BlockedReport   `json:"fallocate,omitempty"`
 	Truncate    *BlockedReport   `json:"truncate,omitempty"`
+	Drains      *BlockedReport   `json:"drains,omitempty"` // both: calls that drain the file, and their time
 	Verify      *verifyStats     `json:"verify,omitempty"`
 	Conflicts   int64            `json:"write_conflicts"` // writes that waited for another on the same unit
 	Error       string           `json:"error,omitempty"`
@@ -254,6 +255,10 @@ func (j *JobReport) finish(r *Result) {
 	}
 	j.Endio.Fallocate = blockedReport(&s.fallocates, list)
 	j.Endio.Truncate = blockedReport(&s.truncates, list)
+	drains := blocked{latency: newLatency()}
+	drains.merge(&s.fallocates)
+	drains.merge(&s.truncates)
+	j.Endio.Drains = blockedReport(&drains, list)
 	j.Endio.Conflicts = s.conflicts
 	if j.job.Verify != fiojob.NoChecksum {
 		j.Endio.Verify = &s.verified

@@ -230,6 +230,9 @@ verify=crc32c
 	if f, tr := report.Jobs[0].Endio.Fallocate, report.Jobs[0].Endio.Truncate; f.Calls != 25 || tr.Calls != 10 || f.InFlight < 1 || tr.InFlight < 1 {
 		t.Errorf("fallocate %+v, truncate %+v; want 25 and 10 calls over I/O in flight", f, tr)
 	}
+	if d := report.Jobs[0].Endio.Drains; d.Calls != 35 || d.Lat.N != 35 {
+		t.Errorf("drains %+v, want 35: fallocates and truncates", d)
+	}
 	if engine.blockedN["fallocate"] < 20 || engine.blockedN["truncate"] < 8 {
 		t.Errorf("calls with I/O in flight: %v", engine.blockedN)
 	}

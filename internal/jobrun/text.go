@@ -56,6 +56,9 @@ func (j *JobReport) writeText(b *strings.Builder) {
 	}
 	j.writeBlocked(b, "fallocate", j.Endio.Fallocate)
 	j.writeBlocked(b, "truncate", j.Endio.Truncate)
+	if d := j.Endio.Drains; d != nil {
+		fmt.Fprintf(b, "  drains: %d, %v of waiting and doing in all\n", d.Calls, time.Duration(d.Lat.Mean*float64(d.Calls)).Round(time.Microsecond))
+	}
 	fmt.Fprintf(b, "  cpu: usr %.1f%% sys %.1f%%, %.2f s per million I/Os, %d context switches\n",
 		j.UserCPU, j.SysCPU, j.Endio.CPUPerMIO, j.Switches)
 	if v := j.Endio.Verify; v != nil {
