@@ -1,3 +1,9 @@
+# What to run before a commit, and its parts. CI runs all of it and more: .ci/run.
+.PHONY: check format lint test race lockdep noring ci
+check: ; .ci/run format build lint test
+format lint test race lockdep noring: ; .ci/run $@
+ci: ; .ci/run
+
 # lockdep: tests with the validator on, its benchmark beside its peers, and what they find.
 .PHONY: test-lockdep bench-lockdep detect-lockdep fuzz-lockdep
 test-lockdep:

@@ -99,3 +99,26 @@ func Decisions(t *Tree) []Violation {
 	}
 	return all
 }
+
+// fence is a block of Go code in a document.
+var fence = regexp.MustCompile("(?s)```go\n(.*?)```")
+
+// Programs checks that the README's program is the one in examples/first, which
+// is compiled and tested.
+func Programs(t *Tree) []Violation {
+	var shown, source []byte
+	for _, f := range t.Files {
+		switch f.Path {
+		case "README.md":
+			if m := fence.FindSubmatch(f.Text); m != nil {
+				shown = m[1]
+			}
+		case "examples/first/main.go":
+			_, source, _ = bytes.Cut(f.Text, []byte("\n\n"))
+		}
+	}
+	if !bytes.Equal(shown, source) || len(shown) == 0 {
+		return []Violation{{"README.md", 0, "its program is not that of examples/first/main.go"}}
+	}
+	return nil
+}

@@ -73,6 +73,9 @@ var rules = []struct {
 	}, []string{
 		"docs/a.md:1: names End in bio/bio.go", "docs/a.md:1: names bio/no.go", "docs/a.md:2: names bio/gone.go", "docs/a.md:3: links to docs/b.svg",
 	}},
+	{"programs", Programs, map[string]string{
+		"README.md": "x\n```go\npackage a\n```", "examples/first/main.go": spdx + "\npackage b\n",
+	}, []string{"README.md: its program"}},
 	{"decisions", Decisions, map[string]string{
 		"docs/adr/0001-a.md": "# 0001: a\nStatus: x\n## Context\n## Decision\n## Cost",
 		"docs/adr/0001-b.md": "# 0001: a\nStatus: x\n## Context\n## Decision\n",
