@@ -229,7 +229,7 @@ func closeRace(t *testing.T, b endio.Backend, path string, seed uint64) {
 		}
 		return err
 	})
-	time.Sleep(time.Duration(seed%5) * time.Millisecond) // anywhere in their lives
+	time.Sleep(time.Duration(seed%5) * time.Millisecond) // sleep: to cancel anywhere in their lives
 	cancel()
 	if err := e.Close(); err != nil {
 		t.Errorf("Close: %v", err)

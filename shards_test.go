@@ -54,7 +54,7 @@ func shardsUnderLoad(t *testing.T, e *endio.Engine, most int, d time.Duration) {
 			t.Error(err)
 			break
 		}
-		time.Sleep(time.Duration(rng.IntN(5)) * time.Millisecond)
+		time.Sleep(time.Duration(rng.IntN(5)) * time.Millisecond) // sleep: the changes are to come at any moment
 	}
 	stop.Store(true)
 	wg.Wait()
@@ -73,10 +73,6 @@ type soaker struct {
 	w                            int
 	submitted, completed, oldest *atomic.Int64
 }
-
-// maxAge is how old an operation may get. It is a limit on hanging, not on speed:
-// a lost completion is older than any.
-const maxAge = time.Second
 
 func (s *soaker) round(rng *rand.Rand, round uint64, slots int) {
 	base := int64(s.w*slots) * block

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"syscall"
 	"testing"
 
 	"endio"
@@ -77,37 +76,5 @@ func TestLatenciesOnEngine(t *testing.T) {
 		if r.Clat.Min <= 0 || r.Endio.Handler.Min < 0 || r.Lat.Min < r.Clat.Min || r.Clat.N != 256 || r.Endio.Handler.N != 256 {
 			t.Errorf("%s: clat %+v, handler %+v, lat %+v", complete, r.Clat, r.Endio.Handler, r.Lat)
 		}
-	}
-}
-
-// TestFileTooLarge runs into a limit in the middle of a job: the job fails with
-// the system's error and nothing hangs. RLIMIT_FSIZE stands for a full disk, for
-// which a test needs root.
-func TestFileTooLarge(t *testing.T) {
-	dir := t.TempDir()
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	lower := limit
-	lower.Cur = 512 << 10
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &lower); err != nil {
-		t.Skipf("no limit on file sizes: %v", err)
-	}
-	defer func() {
-		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
-			t.Error(err)
-		}
-	}()
-	e, err := endio.Open(endio.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	result, err := Run(context.Background(), plan(t, dir, "[a]\nioengine=io_uring\niodepth=16\ndirect=1\nrw=write\nsize=1m\nfallocate=none\nverify=crc32c\n", PlanOptions{}), NewEngine(e), Options{})
-	if err := errors.Join(err, e.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if err := result.Failed(); !errors.Is(err, syscall.EFBIG) {
-		t.Errorf("Failed() = %v, want EFBIG", err)
 	}
 }

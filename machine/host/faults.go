@@ -134,12 +134,6 @@ func (w *faulty) strikesLocked(kind fault, p float64) bool {
 	return true
 }
 
-func (w *faulty) strikes(kind fault, p float64) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.strikesLocked(kind, p)
-}
-
 func (w *faulty) start(r *Request, ud uint64) bool {
 	w.mu.Lock()
 	if w.strikesLocked(faultFull, w.f.Full) {

@@ -162,8 +162,7 @@ func TestA11WorkersIssueForTheirOwner(t *testing.T) {
 		inode := k.NewInode(nil, "file")
 		wq := k.NewIOWorkQueue(nil, 1)
 		var r *sim.Ring
-		var owner *sim.Task
-		owner = k.Go(nil, "owner", on(0), func(c *sim.Context) {
+		owner := k.Go(nil, "owner", on(0), func(c *sim.Context) {
 			inode.DioBegin(c)
 			k.Interrupt(c, 1, "nvme", sim.IRQOptions{Hard: true}, func(c *sim.Context) {
 				r.AddTaskWork(c, "dio complete", func(c *sim.Context) { inode.DioEnd(c); r.PostCQE(c) })

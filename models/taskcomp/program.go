@@ -36,7 +36,6 @@ type model struct {
 
 	state []bioState
 	added []int // bios in the order in which they were put on lists
-	moved bool  // the explorer need not know: a hotplug operation goes on
 }
 
 // Program returns the program that a case of f asks for. The error says why there

@@ -142,8 +142,7 @@ func checkLater(x *explore.Exec, cfg sim.Config) {
 	r := newRig(x, cfg, batch.Options{})
 	for i := range 2 {
 		calls := 0
-		var b *bio.Bio
-		b = r.bio(0, func(c *sim.Context, self *bio.Bio) {
+		b := r.bio(0, func(c *sim.Context, self *bio.Bio) {
 			if calls++; calls > 2 {
 				c.Fail(sim.EndlessDefer, "bio %d is deferred again by the handler that was deferred", i)
 			}
@@ -190,8 +189,7 @@ func checkChain(x *explore.Exec, cfg sim.Config) {
 
 func checkReuse(x *explore.Exec, cfg sim.Config) {
 	r := newRig(x, cfg, batch.Options{})
-	var b *bio.Bio
-	b = r.bio(bio.CompleteInTask, func(c *sim.Context, b *bio.Bio) {
+	b := r.bio(bio.CompleteInTask, func(c *sim.Context, b *bio.Bio) {
 		if r.mem.runs[0] == 2 {
 			return
 		}
