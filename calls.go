@@ -112,8 +112,18 @@ func (k *calls) transfer(f *File, kind Kind, p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// move does the system calls or requests of a transfer.
+// move does a transfer, on whose inode an I/O has begun.
 func (k *calls) move(f *File, kind Kind, p []byte, off int64) (int, error) {
+	n, err := k.moveAll(f, kind, p, off)
+	if u := f.uncached; u != nil {
+		u.note(kind, off, n)
+		u.settle(kind)
+	}
+	return n, err
+}
+
+// moveAll does the system calls or requests of a transfer.
+func (k *calls) moveAll(f *File, kind Kind, p []byte, off int64) (int, error) {
 	op := host.OpRead
 	if kind == Write {
 		op = host.OpWrite
@@ -143,9 +153,6 @@ func (k *calls) move(f *File, kind Kind, p []byte, off int64) (int, error) {
 				return n, errno
 			}
 		}
-	}
-	if f.finish != nil {
-		f.finish(kind, off, n)
 	}
 	return n, nil
 }
@@ -177,6 +184,9 @@ func (k *calls) sync(f *File, kind Kind) error {
 	for {
 		res := k.do(op, f, nil, 0, false)
 		if res >= 0 {
+			if f.uncached != nil {
+				f.uncached.settle(kind)
+			}
 			return nil
 		}
 		if errno := syscall.Errno(-res); errno != syscall.EINTR {

@@ -30,10 +30,7 @@ type File struct {
 	block  int64 // of the file system, bytes
 	mode   int   // O_RDONLY, O_WRONLY or O_RDWR
 
-	// finish, if not nil, is called after each transfer, before its handler, in a
-	// context that may block.
-	finish      func(kind Kind, off int64, n int)
-	noDontCache atomic.Bool // the file system refused RWF_DONTCACHE
+	uncached *uncached // nil: in the page cache as ever
 
 	closed atomic.Bool
 }
@@ -270,6 +267,9 @@ func (f *File) Close() error {
 	}
 	// What had begun is over, and what begins from now on sees closed.
 	f.host.Forget()
+	if f.uncached != nil {
+		f.uncached.close()
+	}
 	err := f.f.Close()
 	f.inode.Admit(c)
 	e := f.e

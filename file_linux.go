@@ -8,15 +8,9 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"endio/machine/host"
-	"endio/uring"
 )
 
 const directFlag = unix.O_DIRECT
-
-// errNotSupported is what a file system without RWF_DONTCACHE answers.
-const errNotSupported = syscall.EOPNOTSUPP
 
 // identify finds out what f is and how I/O on it must be aligned.
 func (f *File) identify() error {
@@ -69,47 +63,4 @@ func (f *File) fallocate(mode FallocMode, off, n int64) error {
 			return err
 		}
 	}
-}
-
-// setUncached makes f leave nothing in the page cache.
-//
-// RWF_DONTCACHE does that in the kernel where it can: not on btrfs and block
-// devices, and on ext4 not for overwrites, whose completion runs in interrupt
-// context, where pages can't be dropped (Linux 6.18). So each transfer is
-// followed by what finishes the job, in a context that may block.
-func (f *File) setUncached() { f.finish = f.dropPages }
-
-// flags returns the flags of the next transfer.
-func (f *File) flags() uring.RWFlags {
-	if f.finish == nil || f.noDontCache.Load() {
-		return 0
-	}
-	return uring.RWDontCache
-}
-
-// plainCache notes that RWF_DONTCACHE was refused, and reports whether the
-// transfer, which had these flags, is to be tried without.
-func (f *File) plainCache(flags uring.RWFlags) bool {
-	if flags&uring.RWDontCache == 0 {
-		return false
-	}
-	f.noDontCache.Store(true)
-	return true
-}
-
-// dropPages takes the pages of a transfer out of the page cache, those that it
-// covers in part too. Only clean pages can go, so what was written is written
-// back first.
-func (f *File) dropPages(kind Kind, off int64, n int) {
-	if n == 0 {
-		return
-	}
-	page := int64(os.Getpagesize())
-	start := off / page * page
-	end := (off + int64(n) + page - 1) / page * page
-	if kind == Write {
-		r := host.Request{Op: host.OpSyncRange, File: &f.host, Off: start, Len: uint32(end - start)}
-		host.Execute(&r) // an error of write-back is kept for the next Sync
-	}
-	_ = unix.Fadvise(f.host.FD, start, end-start, unix.FADV_DONTNEED)
 }

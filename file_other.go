@@ -60,6 +60,13 @@ func (f *File) fallocate(mode FallocMode, off, n int64) error {
 	return f.f.Truncate(off + n)
 }
 
+// An uncached keeps a File out of the page cache, where there is a way to.
+type uncached struct{}
+
+func (*uncached) note(Kind, int64, int) {}
+func (*uncached) settle(Kind)           {}
+func (*uncached) close()                {}
+
 // setUncached does nothing: there is no portable way around the page cache.
 func (f *File) setUncached() {}
 

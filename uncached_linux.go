@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package endio
+
+import (
+	"cmp"
+	"os"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"endio/lockdep"
+	"endio/uring"
+)
+
+// errNotSupported is what a file system without RWF_DONTCACHE answers.
+const errNotSupported = syscall.EOPNOTSUPP
+
+// An uncached keeps what a File with [Uncached] transfers out of the page cache.
+//
+// RWF_DONTCACHE does that in the kernel where it can: not on btrfs and block
+// devices, and on ext4 not for overwrites, whose completion runs in interrupt
+// context, where pages can't be dropped (Linux 6.18). So what was transferred is
+// also dropped by hand. Only clean pages can go, and waiting for the write-back
+// of each transfer would make the device's latency the caller's. So a transfer
+// only starts write-back, and what lies uncachedLag behind, whose write-back is
+// mostly over by then, is waited for and dropped. What is left goes at Sync, at
+// Close, and when the file has been idle.
+type uncached struct {
+	fd     int
+	refuse atomic.Bool // the file system refused RWF_DONTCACHE
+
+	// sweepMu is held by whoever waits and drops, and by Close.
+	sweepMu lockdep.Mutex
+	closed  bool   // guarded by sweepMu, as the next two
+	touched []span // what was dropped, rounded outwards; overlaps are rare
+	merged  int    // len(touched) when it had none
+
+	mu      lockdep.Mutex
+	spans   []span // transferred and not dropped, oldest first; guarded by mu, as all below
+	begun   int    // spans whose write-back was started
+	pending int64  // bytes in spans
+	moved   bool   // there was a transfer since the timer was set
+	timer   *time.Timer
+	armed   bool // the timer runs
+}
+
+// A span is part of the file.
+type span struct {
+	start, end int64 // whole pages
+	dirty      bool  // written, and not only read
+}
+
+const (
+	// uncachedLag is how much stays behind the newest transfer: enough for a disk
+	// of 1 GB/s and 4 ms, and what a writer can't do without buffering anyway.
+	uncachedLag = 8 << 20
+	// uncachedChunk is how much is written back or dropped at a time: larger requests
+	// cost the device less, and fewer system calls the caller.
+	uncachedChunk = 1 << 20
+	// uncachedMost makes a transfer wait for others that drop.
+	uncachedMost = 4 * uncachedLag
+	// uncachedIdle is after how long without a transfer everything is dropped.
+	uncachedIdle = 50 * time.Millisecond
+	// readAhead bounds what the kernel reads on its own, and the size of a folio.
+	readAhead = 2 << 20
+	// dropTries is how often a page that does not go is tried in the last sweep.
+	dropTries = 3
+)
+
+// setUncached makes f leave nothing in the page cache.
+func (f *File) setUncached() {
+	f.uncached = &uncached{fd: f.host.FD}
+}
+
+// flags returns the flags of the next transfer.
+func (f *File) flags() uring.RWFlags {
+	if f.uncached == nil || f.uncached.refuse.Load() {
+		return 0
+	}
+	return uring.RWDontCache
+}
+
+// plainCache notes that RWF_DONTCACHE was refused, and reports whether the
+// transfer, which had these flags, is to be tried without.
+func (f *File) plainCache(flags uring.RWFlags) bool {
+	if flags&uring.RWDontCache == 0 {
+		return false
+	}
+	f.uncached.refuse.Store(true)
+	return true
+}
+
+// note takes in a transfer that is over, before its inode is released: what Close
+// has waited for is known to it. It does not block.
+func (u *uncached) note(kind Kind, off int64, n int) {
+	if n == 0 || kind > Write {
+		return
+	}
+	page := int64(os.Getpagesize())
+	s := span{start: off / page * page, end: (off + int64(n) + page - 1) / page * page, dirty: kind == Write}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.pending += s.end - s.start
+	if at := len(u.spans) - 1; at >= u.begun && u.spans[at].dirty == s.dirty && u.spans[at].end == s.start && s.end-u.spans[at].start <= uncachedChunk {
+		u.spans[at].end = s.end
+	} else {
+		u.spans = append(u.spans, s)
+	}
+	u.moved = true
+	if !u.armed {
+		u.armed = true
+		if u.timer == nil {
+			u.timer = time.AfterFunc(uncachedIdle, u.idle)
+		} else {
+			u.timer.Reset(uncachedIdle)
+		}
+	}
+}
+
+// settle does what a transfer or sync that was noted makes due. It may block.
+func (u *uncached) settle(kind Kind) {
+	if kind > Write {
+		u.sweep(0)
+		return
+	}
+	u.mu.Lock()
+	pending, whole := u.pending, len(u.spans)-1-u.begun
+	u.mu.Unlock()
+	switch {
+	case pending > uncachedMost:
+		u.sweep(uncachedLag)
+	case (pending > uncachedLag+uncachedChunk || whole > 0 && u.refuse.Load()) && u.sweepMu.TryLock():
+		u.beginLocked()
+		if pending > uncachedLag+uncachedChunk {
+			u.sweepLocked(uncachedLag)
+		}
+		u.sweepMu.Unlock()
+	}
+}
+
+// beginLocked starts write-back of the spans that will not grow any more. With
+// RWF_DONTCACHE the kernel has done it.
+func (u *uncached) beginLocked() {
+	if u.closed || !u.refuse.Load() {
+		return
+	}
+	u.mu.Lock()
+	whole := max(u.begun, len(u.spans)-1)
+	spans := slices.Clone(u.spans[u.begun:whole])
+	u.begun = whole
+	u.mu.Unlock()
+	for _, s := range merge(spans) {
+		if s.dirty {
+			// An error is kept for the next Sync.
+			_ = unix.SyncFileRange(u.fd, s.start, s.end-s.start, unix.SYNC_FILE_RANGE_WRITE)
+		}
+	}
+}
+
+// sweep drops the oldest spans until at most keep bytes are left.
+func (u *uncached) sweep(keep int64) {
+	u.sweepMu.Lock()
+	u.sweepLocked(keep)
+	u.sweepMu.Unlock()
+}
+
+func (u *uncached) sweepLocked(keep int64) {
+	if u.closed {
+		return
+	}
+	u.mu.Lock()
+	n, left := 0, u.pending
+	for n < len(u.spans) && left > keep {
+		left -= u.spans[n].end - u.spans[n].start
+		n++
+	}
+	spans := slices.Clone(u.spans[:n])
+	u.spans = slices.Delete(u.spans, 0, n)
+	u.begun = max(0, u.begun-n)
+	u.pending = left
+	u.mu.Unlock()
+	spans = merge(spans)
+	for _, s := range spans {
+		u.drop(s)
+	}
+	if u.touch(spans); keep == 0 {
+		for _, s := range u.touched {
+			// A page that somebody else has locked for a moment stays; one that somebody
+			// else uses stays for good.
+			for range dropTries {
+				u.drop(s)
+				if u.empty(s) {
+					break
+				}
+			}
+		}
+		u.touched, u.merged = u.touched[:0], 0
+	}
+}
+
+// drop takes s out of the page cache, as far as it can be.
+func (u *uncached) drop(s span) {
+	if s.dirty {
+		_ = unix.SyncFileRange(u.fd, s.start, s.end-s.start, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
+	}
+	_ = unix.Fadvise(u.fd, s.start, s.end-s.start, unix.FADV_DONTNEED)
+}
+
+// empty reports whether nothing of s is in the page cache, as far as one can tell.
+func (u *uncached) empty(s span) bool {
+	var st unix.Cachestat_t
+	err := unix.Cachestat(uint(u.fd), &unix.CachestatRange{Off: uint64(s.start), Len: uint64(s.end - s.start)}, &st, 0)
+	return err != nil || st.Cache == 0
+}
+
+// touch remembers the neighbourhood of spans for the last sweep: a folio that
+// lies in two spans, or holds what was read ahead, is in none of them.
+func (u *uncached) touch(spans []span) {
+	for _, s := range spans {
+		s.start = s.start / readAhead * readAhead
+		s.end = (s.end/readAhead + 2) * readAhead
+		if n := len(u.touched); n > 0 && u.touched[n-1].start <= s.start && s.start <= u.touched[n-1].end {
+			u.touched[n-1].end = max(u.touched[n-1].end, s.end)
+			u.touched[n-1].dirty = u.touched[n-1].dirty || s.dirty
+			continue
+		}
+		u.touched = append(u.touched, s)
+	}
+	if len(u.touched) > 2*u.merged+64 {
+		u.touched = merge(u.touched)
+		u.merged = len(u.touched)
+	}
+}
+
+// merge joins spans that touch; their order is lost.
+func merge(spans []span) []span {
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.start, b.start) })
+	merged := spans[:0]
+	for _, s := range spans {
+		if n := len(merged); n > 0 && s.start <= merged[n-1].end {
+			merged[n-1].end = max(merged[n-1].end, s.end)
+			merged[n-1].dirty = merged[n-1].dirty || s.dirty
+			continue
+		}
+		merged = append(merged, s)
+	}
+	return merged
+}
+
+// idle is the timer's function: it drops everything once there was no transfer
+// for a whole period.
+func (u *uncached) idle() {
+	u.mu.Lock()
+	if u.moved {
+		u.moved = false
+		u.timer.Reset(uncachedIdle)
+		u.mu.Unlock()
+		return
+	}
+	u.armed = false
+	u.mu.Unlock()
+	u.sweep(0)
+}
+
+// close drops everything. No transfer is in flight, and none comes after it.
+func (u *uncached) close() {
+	u.sweepMu.Lock()
+	u.sweepLocked(0)
+	u.closed = true // the timer, if it is on its way, finds it
+	u.sweepMu.Unlock()
+	u.mu.Lock()
+	if u.timer != nil {
+		u.timer.Stop()
+	}
+	u.mu.Unlock()
+}
