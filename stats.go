@@ -15,6 +15,10 @@ type Stats struct {
 	Inline, Task, Caller int64
 	Panics               int64
 
+	// TaskRuns is how often workers were set to run Task handlers: Task / TaskRuns is
+	// how many handlers a run has on average.
+	TaskRuns int64
+
 	// InFlight is the number of requests that shards, queues and blocking calls have
 	// with the kernel or in line for it.
 	InFlight int64
@@ -22,11 +26,19 @@ type Stats struct {
 
 // Stats returns counts. Any goroutine may call it; it takes some µs.
 func (e *Engine) Stats() Stats {
-	s := Stats{Shards: e.Shards(), InFlight: e.m.InFlight()}
+	s := e.handlers()
+	s.Shards, s.InFlight, s.TaskRuns = e.Shards(), e.m.InFlight(), e.m.WorkRuns()
 	s.Backend, _ = e.Backend()
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	s.Files, s.Queues = len(e.files), len(e.queues)
+	e.mu.Unlock()
+	return s
+}
+
+// handlers returns the counts of handlers.
+func (e *Engine) handlers() (s Stats) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	by := e.retired
 	for _, c := range e.contexts {
 		by[c.Where()] += c.handled.Load()
@@ -39,7 +51,7 @@ func (e *Engine) Stats() Stats {
 
 // handled returns how many Inline and Task handlers have run.
 func (e *Engine) handled() int64 {
-	s := e.Stats()
+	s := e.handlers()
 	return s.Inline + s.Task
 }
 

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"io"
 	"syscall"
+
+	"endio/uring"
 )
 
 // execute performs r in the calling goroutine and returns what a completion
@@ -15,6 +17,11 @@ import (
 // engine not to ask for.
 func execute(r *Request) int32 {
 	n, err := executeOnce(r)
+	if err == nil && r.Flags&uring.RWDsync != 0 {
+		if err = r.File.F.Sync(); err != nil {
+			n = 0
+		}
+	}
 	if err == nil || (n > 0 && r.Op <= OpWritev) || errors.Is(err, io.EOF) {
 		return int32(n)
 	}

@@ -350,3 +350,14 @@ func (s *shard) stop() {
 	}
 	s.mu.Unlock()
 }
+
+// WorkRuns returns how often work items were run, on all shards together.
+func (m *Machine) WorkRuns() int64 {
+	var n uint64
+	for _, s := range m.shards {
+		s.mu.Lock()
+		n += s.runs / 2 // begun and ended
+		s.mu.Unlock()
+	}
+	return int64(n)
+}

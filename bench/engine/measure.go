@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"endio"
+)
+
+// measureHandlers keeps the depth in flight from handlers on workers or on the
+// reaper.
+func measureHandlers(s spec, e *endio.Engine) (measurement, error) {
+	files, err := openFiles(s, e)
+	if err != nil {
+		return nil, err
+	}
+	meter, rec, at := newMeter(s), newRecorder(), newOffsets(s, 1)
+	var mu sync.Mutex // guards rec, at and failed
+	var failed error
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	ops, err := newOps(s, e, files, at)
+	if err != nil {
+		return nil, err
+	}
+	wg.Add(len(ops))
+	for _, op := range ops {
+		op.In = endio.Task
+		if s.How == "inline" {
+			op.In = endio.Inline
+		}
+		op.Done = func(c *endio.Context, op *endio.Op) {
+			now := time.Now()
+			mu.Lock()
+			if meter.measuring.Load() {
+				rec.add(now.Sub(*op.User.(*time.Time)))
+			}
+			failed = errors.Join(failed, op.Err)
+			again := !stop.Load() && failed == nil
+			op.Off = at.get()
+			mu.Unlock()
+			*op.User.(*time.Time) = now
+			if !again || c.Submit(op) != nil {
+				wg.Done()
+			}
+		}
+		*op.User.(*time.Time) = time.Now()
+	}
+	if err := e.Submit(ops...); err != nil {
+		return nil, err
+	}
+	var stats []endio.Stats
+	p := meter.run(func() { stats = append(stats, e.Stats()) }, func() { stop.Store(true) })
+	wg.Wait()
+	if failed != nil {
+		return nil, failed
+	}
+	m, err := result(p, rec)
+	if runs := stats[1].TaskRuns - stats[0].TaskRuns; err == nil && runs > 0 {
+		m[perRun] = float64(stats[1].Task-stats[0].Task) / float64(runs)
+	}
+	return m, err
+}
+
+// A readerWriterAt is an os.File or an endio.File.
+type readerWriterAt interface {
+	ReadAt(p []byte, off int64) (int, error)
+	WriteAt(p []byte, off int64) (int, error)
+	Sync() error
+	Close() error
+}
+
+// measureCalls makes blocking calls, a goroutine for each of the depth; on
+// os.File if e is nil.
+func measureCalls(s spec, e *endio.Engine) (measurement, error) {
+	var file readerWriterAt
+	var err error
+	if e == nil {
+		file, err = os.OpenFile(s.Path, os.O_RDWR|syscall.O_DIRECT, 0)
+	} else {
+		file, err = e.OpenFile(s.Path, os.O_RDWR, 0, s.options()...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := loops(s, func(seed int, once func(func() error) bool) {
+		buf, at := mapped(s.Block), newOffsets(s, uint64(seed))
+		for once(func() error { _, err := file.ReadAt(buf, at.get()); return err }) {
+		}
+	})
+	return m, errors.Join(err, file.Close())
+}
+
+// measureFdatasync is the log on os.File: each goroutine writes a record into
+// the page cache and makes it durable.
+func measureFdatasync(s spec) (measurement, error) {
+	file, err := os.OpenFile(s.Path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	var next atomic.Int64
+	m, err := loops(s, func(_ int, once func(func() error) bool) {
+		buf := mapped(s.Block)
+		for once(func() error {
+			off := (next.Add(1) - 1) % (s.Bytes / int64(s.Block)) * int64(s.Block)
+			if _, err := file.WriteAt(buf, off); err != nil {
+				return err
+			}
+			return unix.Fdatasync(int(file.Fd()))
+		}) {
+		}
+	})
+	return m, errors.Join(err, file.Close())
+}
+
+// loops runs body in a goroutine for each of the depth. body does its operations
+// through once, which times them and says whether to go on.
+func loops(s spec, body func(seed int, once func(func() error) bool)) (measurement, error) {
+	meter := newMeter(s)
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	recorders, errs := make([]*recorder, s.Depth), make([]error, s.Depth)
+	for i := range s.Depth {
+		recorders[i] = newRecorder()
+		wg.Go(func() {
+			body(i, func(do func() error) bool {
+				start := time.Now()
+				if errs[i] = do(); errs[i] != nil {
+					stop.Store(true)
+				}
+				if meter.measuring.Load() {
+					recorders[i].add(time.Since(start))
+				}
+				return !stop.Load()
+			})
+		})
+	}
+	p := meter.run(func() {}, func() { stop.Store(true) })
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return result(p, recorders...)
+}
+
+// mapped returns n bytes that are aligned for direct I/O.
+func mapped(n int) []byte {
+	buf, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		panic(err) // no memory at all
+	}
+	return buf
+}
+
+// A dontCache reads and writes with RWF_DONTCACHE and does nothing else.
+type dontCache struct{ *os.File }
+
+func (f dontCache) ReadAt(p []byte, off int64) (int, error) {
+	return unix.Preadv2(int(f.Fd()), [][]byte{p}, off, unix.RWF_DONTCACHE)
+}
+
+func (f dontCache) WriteAt(p []byte, off int64) (int, error) {
+	return unix.Pwritev2(int(f.Fd()), [][]byte{p}, off, unix.RWF_DONTCACHE)
+}
+
+// measureStream transfers the whole file once, in order, from one goroutine;
+// a write ends with a sync. It tells what stays in the page cache.
+func measureStream(s spec, e *endio.Engine) (measurement, error) {
+	plain, err := os.OpenFile(s.Path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(plain.Sync(), unix.Fadvise(int(plain.Fd()), 0, 0, unix.FADV_DONTNEED)); err != nil {
+		return nil, err
+	}
+	var file readerWriterAt
+	switch s.How {
+	case "buffered":
+		file, err = os.OpenFile(s.Path, os.O_RDWR, 0)
+	case "RWF_DONTCACHE":
+		var f *os.File
+		f, err = os.OpenFile(s.Path, os.O_RDWR, 0)
+		file = dontCache{f}
+	default:
+		file, err = e.OpenFile(s.Path, os.O_RDWR, 0, endio.Uncached)
+	}
+	if err != nil {
+		return nil, err
+	}
+	buf, start, before := mapped(s.Block), time.Now(), usage()
+	for off := int64(0); off < s.Bytes; off += int64(len(buf)) {
+		var n int
+		if s.Write {
+			n, err = file.WriteAt(buf, off)
+		} else {
+			n, err = file.ReadAt(buf, off)
+		}
+		if err != nil || n != len(buf) {
+			return nil, fmt.Errorf("%d of %d bytes at %d: %w", n, len(buf), off, err)
+		}
+	}
+	if s.Write {
+		err = file.Sync()
+	}
+	if err := errors.Join(err, file.Close()); err != nil {
+		return nil, err
+	}
+	elapsed, cpu := time.Since(start), cpuOf(usage())-cpuOf(before)
+	var st unix.Cachestat_t
+	if err := unix.Cachestat(uint(plain.Fd()), &unix.CachestatRange{}, &st, 0); err != nil {
+		return nil, fmt.Errorf("cachestat: %w", err)
+	}
+	mib := float64(s.Bytes) / (1 << 20)
+	return measurement{mibs: mib / elapsed.Seconds(), cpuGiB: cpu.Seconds() / mib * 1024,
+		left: float64(st.Cache) * float64(os.Getpagesize()) / (1 << 20)}, plain.Close()
+}
+
+// measureInFlight submits as many operations as the spec says at once, each with
+// an Op of its own, and waits for all. Submitting is faster than any device, so
+// that most are in flight together; how many is one of the figures.
+func measureInFlight(s spec, e *endio.Engine) (measurement, error) {
+	files, err := openFiles(spec{How: s.How, Path: s.Path, Cached: s.Cached}, e)
+	if err != nil {
+		return nil, err
+	}
+	at, buf := newOffsets(s, 1), e.AlignedBuffer(s.Block)
+	ops := make([]endio.Op, s.Count)
+	var wg sync.WaitGroup
+	wg.Add(len(ops))
+	var failed atomic.Int64
+	for i := range ops {
+		ops[i] = endio.Op{File: files[0], Kind: endio.Read, In: endio.Task, Buf: buf, Off: at.get(), Done: func(_ *endio.Context, op *endio.Op) {
+			if op.Err != nil {
+				failed.Add(1)
+			}
+			wg.Done()
+		}}
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	used := usage()
+	for i := range ops {
+		if err := e.Submit(&ops[i]); err != nil {
+			return nil, err
+		}
+	}
+	peak := e.Stats().InFlight
+	wg.Wait()
+	cpu := cpuOf(usage()) - cpuOf(used)
+	runtime.ReadMemStats(&after)
+	if n := failed.Load(); n > 0 {
+		return nil, fmt.Errorf("%d of %d operations failed", n, len(ops))
+	}
+	n := float64(len(ops))
+	return measurement{cpuIO: cpu.Seconds() / n * 1e6, atOnce: float64(peak), bytesOp: float64(after.TotalAlloc-before.TotalAlloc) / n}, nil
+}
