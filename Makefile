@@ -52,3 +52,11 @@ bench-peers-quick: fio
 
 fuzz-fiojob:
 	go test ./fiojob -run NONE -fuzz FuzzParse -fuzztime 2m
+
+# engine: its levers and limits beside fio, os.File and plain buffered I/O (root adds loop device and memory limit).
+.PHONY: bench-engine bench-engine-quick
+bench-engine:
+	cd bench/engine && go run . -doc ../../docs/benchmarks.md -plot ../../docs -json bench-engine.json
+
+bench-engine-quick:
+	cd bench/engine && go run . -quick
