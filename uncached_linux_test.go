@@ -18,8 +18,8 @@ import (
 	"endio"
 )
 
-// resident returns how many pages of the file are in the page cache.
-func resident(t *testing.T, path string) int {
+// residentPages returns how many pages of the file are in the page cache.
+func residentPages(t *testing.T, path string) int {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
@@ -76,7 +76,7 @@ func TestUncachedLeavesNothing(t *testing.T) {
 						if err := f.Sync(); err != nil {
 							t.Fatal(err)
 						}
-						if n := resident(t, path); n != 0 {
+						if n := residentPages(t, path); n != 0 {
 							t.Errorf("pass %d: %d pages are resident after Sync", pass, n)
 						}
 						uncachedPass(t, e, f, way, endio.Read, size, random, pass)
@@ -84,7 +84,7 @@ func TestUncachedLeavesNothing(t *testing.T) {
 						if err := f.Close(); err != nil {
 							t.Fatal(err)
 						}
-						if n := resident(t, path); n != 0 {
+						if n := residentPages(t, path); n != 0 {
 							t.Errorf("pass %d: %d pages are resident after Close", pass, n)
 						}
 					}
@@ -107,16 +107,16 @@ func TestUncachedIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	uncachedPass(t, e, f, "blocking", endio.Write, 128<<10, false, 1)
-	for start := time.Now(); resident(t, path) != 0; time.Sleep(10 * time.Millisecond) {
+	for start := time.Now(); residentPages(t, path) != 0; time.Sleep(10 * time.Millisecond) {
 		if time.Since(start) > time.Minute {
-			t.Fatalf("%d pages are resident after a minute", resident(t, path))
+			t.Fatalf("%d pages are resident after a minute", residentPages(t, path))
 		}
 	}
 	uncachedPass(t, e, f, "blocking", endio.Read, 128<<10, false, 1)
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if n := resident(t, path); n != 0 {
+	if n := residentPages(t, path); n != 0 {
 		t.Errorf("%d pages are resident after Close", n)
 	}
 }
