@@ -142,7 +142,7 @@ type JobExtra struct {
 type BlockedReport struct {
 	Calls    int64     `json:"calls"`
 	Lat      LatReport `json:"lat_ns"`
-	InFlight float64   `json:"in_flight_mean"` // the caller's own operations in flight at the call
+	InFlight float64   `json:"in_flight_mean"` // operations that the caller had submitted and not handled when it called
 	Most     int64     `json:"in_flight_max"`
 }
 

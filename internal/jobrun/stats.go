@@ -173,7 +173,7 @@ type cloneStats struct {
 // A blocked is a kind of blocking call that a clone makes over its own I/O.
 type blocked struct {
 	latency
-	inFlight tally // the clone's own operations in flight when it was called
+	inFlight tally // operations that the clone had submitted and not handled when it called
 }
 
 // A verifyStats counts what was checked.

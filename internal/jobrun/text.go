@@ -95,7 +95,7 @@ func (j *JobReport) writeBlocked(b *strings.Builder, name string, r *BlockedRepo
 	if r == nil {
 		return
 	}
-	fmt.Fprintf(b, "  %s: %d calls over %.1f own I/Os in flight (at most %d), %s\n", name, r.Calls, r.InFlight, r.Most, summary(&r.Lat))
+	fmt.Fprintf(b, "  %s: %d calls over %.1f own I/Os submitted and not handled (at most %d), %s\n", name, r.Calls, r.InFlight, r.Most, summary(&r.Lat))
 }
 
 func (v *verifyStats) writeText(b *strings.Builder) {
