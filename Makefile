@@ -61,3 +61,15 @@ bench-engine:
 
 bench-engine-quick:
 	cd bench/engine && go run . -quick
+# sim: the engine's completion code on the simulated kernel, all checks; and SPIN on an equivalent model beside it.
+.PHONY: sim-full sim-mutants bench-check-spin
+bench-check: bench-check-spin
+
+sim-full:
+	ENDIO_SIM=full go test ./machine/sim/... -v -timeout 1h
+
+sim-mutants:
+	go test ./machine/sim/enginecheck -run TestMutants -v -timeout 30m
+
+bench-check-spin:
+	cd bench/spin && go run . -rounds 5

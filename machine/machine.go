@@ -222,6 +222,7 @@ type Hotplug struct {
 	// Down is called on cpu, which goes on completing I/O after it.
 	Down func(c Context, cpu CPU)
 
-	// Dead is called on another CPU, when nothing runs on cpu any more.
+	// Dead is called on another CPU, when nothing runs on cpu any more. If cpu fails
+	// to come up later, it is called again.
 	Dead func(c Context, cpu CPU)
 }

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"endio/machine"
+	"endio/machine/machinetest"
+)
+
+// hostEnv runs one case of the conformance suite on threads.
+type hostEnv struct {
+	t     *testing.T
+	m     *Machine
+	start []func()
+	end   []ending
+}
+
+type ending struct {
+	what string
+	cond func() bool
+}
+
+func (e *hostEnv) Machine() machine.Machine { return e.m }
+func (e *hostEnv) Init() machine.Context    { return e.m.Anyone() }
+
+func (e *hostEnv) Task(_ string, h machinetest.Helper, _ machine.WaitQueue, fn func(machine.Context)) {
+	cpu := machine.CPU(len(e.start) % e.m.CPUs())
+	e.start = append(e.start, func() {
+		if h == nil {
+			fn(e.m.NewContext(cpu, nil, nil))
+			return
+		}
+		fn(e.m.NewContext(cpu, h, nil))
+	})
+}
+
+func (e *hostEnv) Atomic(cpu machine.CPU, _ string, fn func(machine.Context)) {
+	e.start = append(e.start, func() { fn(&Context{m: e.m, cpu: cpu, atomic: true}) })
+}
+
+func (e *hostEnv) SetOnline(_ machine.Context, cpu machine.CPU, online bool) error {
+	return e.m.SetOnline(cpu, online)
+}
+
+func (e *hostEnv) State(any) {}
+
+func (e *hostEnv) Finally(what string, cond func() bool) {
+	e.end = append(e.end, ending{what, cond})
+}
+
+func (e *hostEnv) Failf(_ machine.Context, format string, args ...any) {
+	e.t.Helper()
+	e.t.Errorf(format, args...)
+}
+
+// finish waits for what must be true in the end: long, because a machine may be slow.
+func (e *hostEnv) finish() {
+	for _, end := range e.end {
+		deadline := time.Now().Add(30 * time.Second)
+		for !end.cond() {
+			if time.Now().After(deadline) {
+				e.t.Fatalf("in the end not true: %s", end.what)
+			}
+			time.Sleep(50 * time.Microsecond)
+		}
+	}
+}
+
+// TestConformance runs the cases that every machine must pass, each many times.
+func TestConformance(t *testing.T) {
+	rounds := 100
+	if testing.Short() {
+		rounds = 10
+	}
+	for _, k := range machinetest.Cases() {
+		t.Run(k.Name, func(t *testing.T) {
+			for range rounds {
+				conform(t, k)
+				if t.Failed() {
+					return
+				}
+			}
+		})
+	}
+}
+
+func conform(t *testing.T, k machinetest.Case) {
+	t.Helper()
+	m, err := New(Config{Shards: 2, MaxShards: 2, UseThreads: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Start()
+	e := &hostEnv{t: t, m: m}
+	k.Setup(e)
+	var wg sync.WaitGroup
+	for _, f := range e.start {
+		wg.Go(f)
+	}
+	wg.Wait()
+	e.finish()
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+}
