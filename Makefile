@@ -73,3 +73,18 @@ sim-mutants:
 
 bench-check-spin:
 	cd bench/spin && go run . -rounds 5
+
+
+# Faults, crashes and real file systems (loop devices as root; skipped with a reason without).
+.PHONY: soak crash linear fuzz-fsxlog
+soak:
+	ENDIO_SOAK=10m go test -run 'TestOnlineUnderLoad|TestFollow' -timeout 40m -v .
+
+crash:
+	ENDIO_CRASHES=1000 go test -run 'TestCrash' -timeout 60m -v ./internal/fscheck
+
+linear:
+	ENDIO_HISTORIES=1000 go test -run TestLinearizable -timeout 60m -v ./internal/fscheck
+
+fuzz-fsxlog:
+	go test ./fsxlog -run NONE -fuzz FuzzParse -fuzztime 1m

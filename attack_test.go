@@ -241,10 +241,15 @@ func closeRace(t *testing.T, b endio.Backend, path string, seed uint64) {
 }
 
 // TestOnlineUnderLoad changes which shards are online while operations run in all
-// contexts. Each completes exactly once.
+// contexts. Each completes exactly once. ENDIO_SOAK is for how long (make soak: 10m;
+// CI: 30s), and then an operation that is older than a second fails it.
 func TestOnlineUnderLoad(t *testing.T) {
+	soak := 500 * time.Millisecond
+	if d, err := time.ParseDuration(os.Getenv("ENDIO_SOAK")); err == nil {
+		soak = d
+	}
 	o := endio.Options{Shards: 3, Depth: 16}
-	backendsWith(t, o, func(t *testing.T, e *endio.Engine) { shardsUnderLoad(t, e, 3, 500*time.Millisecond) })
+	backendsWith(t, o, func(t *testing.T, e *endio.Engine) { shardsUnderLoad(t, e, 3, soak) })
 }
 
 // TestCloseInHandler closes what runs the handler.

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -61,6 +62,9 @@ func shardsUnderLoad(t *testing.T, e *endio.Engine, most int, d time.Duration) {
 	if s, c := submitted.Load(), completed.Load(); s != c || s == 0 {
 		t.Errorf("%d operations were submitted, %d have completed", s, c)
 	}
+	if age := time.Duration(oldest.Load()); age > maxAge && os.Getenv("ENDIO_SOAK") != "" {
+		t.Errorf("an operation was %v old when it completed, want less than %v", age, maxAge)
+	}
 	t.Logf("%d operations, %d changes of the number of shards, oldest operation %v", completed.Load(), changes, time.Duration(oldest.Load()))
 }
 
@@ -73,6 +77,10 @@ type soaker struct {
 	w                            int
 	submitted, completed, oldest *atomic.Int64
 }
+
+// maxAge is how old an operation may get in a soak. A test that is not asked to be
+// one does not look at the clock.
+const maxAge = time.Second
 
 func (s *soaker) round(rng *rand.Rand, round uint64, slots int) {
 	base := int64(s.w*slots) * block

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -80,12 +81,24 @@ func mountFS(t *testing.T, kind string) *mount {
 		t.Skipf("mount of %s: %v", kind, err)
 	}
 	t.Cleanup(func() {
-		if err := unix.Unmount(m.dir, 0); err != nil {
+		if err := unmount(m.dir); err != nil {
 			t.Errorf("unmount: %v", err)
 			_ = unix.Unmount(m.dir, unix.MNT_DETACH)
 		}
 	})
 	return m
+}
+
+// unmount waits for a killed process: the kernel takes its rings down, and with them
+// their references to files, only some time after its end.
+func unmount(dir string) error {
+	for tries := 0; ; tries++ {
+		err := unix.Unmount(dir, 0)
+		if err != unix.EBUSY || tries == 1000 {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 func run(t *testing.T, name string, args ...string) {

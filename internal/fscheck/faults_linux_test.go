@@ -1,0 +1,477 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fscheck
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"endio"
+)
+
+// everyWay does a transfer in all contexts and as a call, and returns the errors.
+func everyWay(e *endio.Engine, f *endio.File, kind endio.Kind, buf []byte, off int64) (map[string]error, error) {
+	q, err := e.NewQueue(endio.QueueOptions{Depth: 2})
+	if err != nil {
+		return nil, err
+	}
+	errs := make(map[string]error)
+	op := func() *endio.Op {
+		return &endio.Op{File: f, Kind: kind, Buf: buf, Off: off, Done: func(*endio.Context, *endio.Op) {}}
+	}
+	byOwner := op()
+	if err := errors.Join(q.Submit(byOwner), q.Close()); err != nil {
+		return nil, err
+	}
+	errs["caller"] = byOwner.Err
+	for _, in := range []endio.Where{endio.Inline, endio.Task} {
+		o := op()
+		o.In = in
+		done := make(chan struct{})
+		o.Done = func(*endio.Context, *endio.Op) { close(done) }
+		if err := e.Submit(o); err != nil {
+			return nil, err
+		}
+		<-done
+		errs[in.String()] = o.Err
+	}
+	if kind == endio.Read {
+		_, err = f.ReadAt(buf, off)
+	} else {
+		_, err = f.WriteAt(buf, off)
+	}
+	errs["call"] = err
+	return errs, nil
+}
+
+// wantEverywhere checks that a transfer fails in all ways with one of the errors.
+func wantEverywhere(e *endio.Engine, f *endio.File, kind endio.Kind, buf []byte, off int64, want ...error) error {
+	errs, err := everyWay(e, f, kind, buf, off)
+	if err != nil {
+		return err
+	}
+	for way, got := range errs {
+		ok := false
+		for _, w := range want {
+			ok = ok || errors.Is(got, w) || w == nil && got == nil
+		}
+		if !ok {
+			return fmt.Errorf("%v (%s) = %v, want %v", kind, way, got, want)
+		}
+		if got != nil && got != io.EOF && !strings.Contains(got.Error(), f.Name()) {
+			return fmt.Errorf("%v (%s): the error does not name the file: %v", kind, way, got)
+		}
+	}
+	return nil
+}
+
+func TestNoSpace(t *testing.T) {
+	eachFS(t, func(t *testing.T, m *mount, b endio.Backend) {
+		if m.device == "" {
+			t.Skip("would fill the file system of the working directory")
+		}
+		e := openEngine(t, endio.Options{Backend: b})
+		path := filepath.Join(m.dir, "full")
+		defer os.Remove(path)
+		f, err := e.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600, endio.Direct)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		buf := e.AlignedBuffer(4 << 20)
+		off := int64(0)
+		for ; err == nil && off < 1<<30; off += int64(len(buf)) {
+			_, err = f.WriteAt(buf, off)
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("after %d MiB: %v, want ENOSPC", off>>20, err)
+		}
+		if err := f.Fallocate(endio.FallocAllocate, 0, 1<<40); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EFBIG) {
+			t.Errorf("Fallocate = %v, want ENOSPC", err)
+		}
+		if err := wantEverywhere(e, f, endio.Write, buf, off+1<<20, syscall.ENOSPC); err != nil {
+			t.Error(err)
+		}
+		// What is there can still be read, and space can be had again.
+		if _, err := f.ReadAt(buf[:4096], 0); err != nil {
+			t.Error(err)
+		}
+		if err := f.Truncate(0); err != nil {
+			t.Error(err)
+		}
+		if err := f.Sync(); err != nil {
+			t.Error(err)
+		}
+		if _, err := f.WriteAt(buf, 0); err != nil {
+			t.Errorf("write after the truncation: %v", err)
+		}
+	})
+}
+
+// TestShutDown takes the file system away beneath I/O in flight.
+func TestShutDown(t *testing.T) {
+	for _, kind := range []string{"ext4", "xfs"} {
+		for _, b := range backendKinds {
+			t.Run(kind+"/"+string(b), func(t *testing.T) {
+				m := mountFS(t, kind)
+				e := openEngine(t, endio.Options{Backend: b, Depth: 8})
+				f, err := e.OpenFile(filepath.Join(m.dir, "file"), os.O_RDWR|os.O_CREATE, 0o600, endio.Direct)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				var wg sync.WaitGroup
+				var failed atomic.Int64
+				for i := range 200 {
+					wg.Add(1)
+					op := &endio.Op{File: f, Kind: endio.Write, In: endio.Where(i % 2), Buf: e.AlignedBuffer(4096), Off: int64(i) * 4096,
+						Done: func(_ *endio.Context, op *endio.Op) {
+							defer wg.Done()
+							if op.Err != nil {
+								failed.Add(1)
+							}
+						}}
+					if err := e.Submit(op); err != nil {
+						t.Fatal(err)
+					}
+					if i == 100 {
+						dir, err := os.Open(m.dir)
+						if err != nil {
+							t.Fatal(err)
+						}
+						err = unix.IoctlSetPointerInt(int(dir.Fd()), 0x8004587d, 2) // FS_IOC_SHUTDOWN, without the log
+						dir.Close()
+						if err != nil {
+							t.Skip(err)
+						}
+					}
+				}
+				wg.Wait()
+				if failed.Load() == 0 {
+					t.Error("no write failed on a file system that is gone")
+				}
+				if err := wantEverywhere(e, f, endio.Write, e.AlignedBuffer(4096), 0, syscall.EIO); err != nil {
+					t.Error(err)
+				}
+				if err := f.Sync(); !errors.Is(err, syscall.EIO) {
+					t.Errorf("Sync = %v, want EIO", err)
+				}
+			})
+		}
+	}
+}
+
+// TestDeviceShrinks uses a loop device as a file, and truncates what is behind it.
+func TestDeviceShrinks(t *testing.T) {
+	for _, b := range backendKinds {
+		t.Run(string(b), func(t *testing.T) {
+			if os.Geteuid() != 0 {
+				t.Skip("needs root, for a loop device")
+			}
+			backing := filepath.Join(t.TempDir(), "backing")
+			if err := os.WriteFile(backing, make([]byte, 8<<20), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command("losetup", "--find", "--show", backing).CombinedOutput()
+			if err != nil {
+				t.Skipf("no loop device: %v: %s", err, out)
+			}
+			device := strings.TrimSpace(string(out))
+			defer func() {
+				if out, err := exec.Command("losetup", "-d", device).CombinedOutput(); err != nil {
+					t.Errorf("%v: %s", err, out)
+				}
+			}()
+			e := openEngine(t, endio.Options{Backend: b})
+			f, err := e.OpenFile(device, os.O_RDWR, 0, endio.Direct)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			buf := e.AlignedBuffer(4096)
+			if size, err := f.Size(); size != 8<<20 || err != nil {
+				t.Errorf("Size = %d, %v, want 8 MiB", size, err)
+			}
+			if err := wantEverywhere(e, f, endio.Read, buf, 6<<20, nil); err != nil {
+				t.Error(err)
+			}
+			if err := os.Truncate(backing, 4<<20); err != nil {
+				t.Fatal(err)
+			}
+			if err := wantEverywhere(e, f, endio.Read, buf, 6<<20, syscall.EIO, nil); err != nil {
+				t.Error(err)
+			}
+			if err := wantEverywhere(e, f, endio.Write, buf, 9<<20, syscall.ENOSPC); err != nil {
+				t.Error(err) // beyond the device
+			}
+			if err := wantEverywhere(e, f, endio.Read, buf, 1<<20, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestReadOnlyRemount(t *testing.T) {
+	m := mountFS(t, "ext4")
+	path := filepath.Join(m.dir, "file")
+	if err := os.WriteFile(path, make([]byte, 8192), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := openEngine(t, endio.Options{})
+	if err := unix.Mount("", m.dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.OpenFile(path, os.O_RDWR, 0); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("OpenFile for writing = %v, want EROFS", err)
+	}
+	f, err := e.OpenFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := wantEverywhere(e, f, endio.Read, make([]byte, 4096), 0, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRemovedFile(t *testing.T) {
+	for _, b := range backendKinds {
+		t.Run(string(b), func(t *testing.T) {
+			e := openEngine(t, endio.Options{Backend: b})
+			path := filepath.Join(t.TempDir(), "file")
+			f, err := e.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			want := bytes.Repeat([]byte("x"), 4096)
+			if err := wantEverywhere(e, f, endio.Write, want, 0, nil); err != nil {
+				t.Error(err)
+			}
+			got := make([]byte, 4096)
+			if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("read from a removed file: %v", err)
+			}
+			if err := errors.Join(f.Sync(), f.Truncate(10), f.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestForkBeside starts processes while I/O is in flight: no descriptor or memory
+// of the rings may reach them or be disturbed by them.
+func TestForkBeside(t *testing.T) {
+	for _, b := range backendKinds {
+		t.Run(string(b), func(t *testing.T) {
+			e := openEngine(t, endio.Options{Backend: b})
+			f, err := e.OpenFile(filepath.Join(t.TempDir(), "file"), os.O_RDWR|os.O_CREATE, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			stop := make(chan struct{})
+			var wg sync.WaitGroup
+			for w := range 4 {
+				wg.Go(func() {
+					want := bytes.Repeat([]byte{byte(w + 1)}, 8192)
+					got := make([]byte, len(want))
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						for _, o := range []*endio.Op{{Kind: endio.Write, Buf: want}, {Kind: endio.Read, Buf: got}} {
+							done := make(chan struct{})
+							o.File, o.Off, o.In = f, int64(w)*8192, endio.Task
+							o.Done = func(*endio.Context, *endio.Op) { close(done) }
+							if err := e.Submit(o); err != nil {
+								t.Error(err)
+								return
+							}
+							<-done
+							if o.Err != nil {
+								t.Error(o.Err)
+								return
+							}
+						}
+						if !bytes.Equal(got, want) {
+							t.Error("read is not what was written")
+							return
+						}
+					}
+				})
+			}
+			for range 30 {
+				out, err := exec.Command("ls", "-l", "/proc/self/fd").CombinedOutput()
+				if err != nil || strings.Contains(string(out), "io_uring") {
+					t.Errorf("a child process: %v, its descriptors:\n%s", err, out)
+					break
+				}
+			}
+			close(stop)
+			wg.Wait()
+		})
+	}
+}
+
+// Limits of the process need one of its own.
+func init() {
+	children["fsize"] = fsizeChild
+	children["nofile"] = nofileChild
+	children["memlock"] = memlockChild
+	children["memory"] = memoryChild
+}
+
+func TestLimits(t *testing.T) {
+	for _, name := range []string{"fsize", "nofile", "memlock", "memory"} {
+		for _, b := range backendKinds {
+			t.Run(name+"/"+string(b), func(t *testing.T) {
+				runChild(t, name, "LIMIT_FILE="+filepath.Join(t.TempDir(), "file"), "LIMIT_BACKEND="+string(b))
+			})
+		}
+	}
+}
+
+// limited opens an engine and a file in a child.
+func limited() (*endio.Engine, *endio.File, error) {
+	e, err := endio.Open(endio.Options{Backend: endio.Backend(os.Getenv("LIMIT_BACKEND")), Shards: 2})
+	if err != nil {
+		fmt.Println("skip:", err)
+		os.Exit(0)
+	}
+	f, err := e.OpenFile(os.Getenv("LIMIT_FILE"), os.O_RDWR|os.O_CREATE, 0o600)
+	return e, f, err
+}
+
+func fsizeChild() error {
+	signal.Ignore(syscall.SIGXFSZ)
+	e, f, err := limited()
+	if err != nil {
+		return err
+	}
+	const limit = 64 << 10
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
+		return err
+	}
+	return errors.Join(
+		wantEverywhere(e, f, endio.Write, make([]byte, 4096), 0, nil),
+		wantEverywhere(e, f, endio.Write, make([]byte, 4096), limit, syscall.EFBIG),
+		wantEverywhere(e, f, endio.Write, make([]byte, 8192), limit-4096, syscall.EFBIG), // short, then refused
+		f.Close(), e.Close())
+}
+
+func nofileChild() error {
+	e, f, err := limited()
+	if err != nil {
+		return err
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	n := uint64(null.Fd()) + 3
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: n}); err != nil {
+		return err
+	}
+	// Queues beyond the limit work, on threads; files say EMFILE.
+	var queues []*endio.Queue
+	for range 10 {
+		q, err := e.NewQueue(endio.QueueOptions{Depth: 4})
+		if err != nil {
+			return fmt.Errorf("queue %d: %w", len(queues), err)
+		}
+		queues = append(queues, q)
+	}
+	for _, q := range queues {
+		op := &endio.Op{File: f, Kind: endio.Write, Buf: make([]byte, 4096), Done: func(*endio.Context, *endio.Op) {}}
+		if err := errors.Join(q.Submit(op), q.Drain(), op.Err); err != nil {
+			return err
+		}
+	}
+	for {
+		if _, err = e.OpenFile(os.Getenv("LIMIT_FILE"), os.O_RDONLY, 0); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, syscall.EMFILE) {
+		return fmt.Errorf("OpenFile without descriptors = %w, want EMFILE", err)
+	}
+	// An engine of its own falls back, or says why it can't.
+	second, err := endio.Open(endio.Options{Shards: 1})
+	if err == nil {
+		err = second.Close()
+	}
+	if err != nil && !errors.Is(err, syscall.EMFILE) {
+		return err
+	}
+	for _, q := range queues {
+		if err := q.Close(); err != nil {
+			return err
+		}
+	}
+	return e.Close()
+}
+
+func memlockChild() error {
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: 0, Max: 0}); err != nil {
+		return err
+	}
+	if os.Geteuid() == 0 { // root is exempt
+		if err := unix.Chmod(filepath.Dir(os.Getenv("LIMIT_FILE")), 0o777); err != nil {
+			return err
+		}
+		if err := os.Chmod(filepath.Dir(filepath.Dir(os.Getenv("LIMIT_FILE"))), 0o777); err != nil {
+			return err
+		}
+		if err := syscall.Setuid(65534); err != nil {
+			return err
+		}
+	}
+	e, f, err := limited()
+	if err != nil {
+		return err
+	}
+	bufs, err := e.NewBuffers(16, 64<<10)
+	if err != nil {
+		return err
+	}
+	return errors.Join(wantEverywhere(e, f, endio.Write, bufs.Get(), 0, nil), wantEverywhere(e, f, endio.Read, bufs.Get(), 0, nil), f.Close(), e.Close())
+}
+
+// memoryChild has a memory limit below what is live: the collector runs all the time.
+func memoryChild() error {
+	debug.SetMemoryLimit(4 << 20)
+	e, f, err := limited()
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, 4)
+	for w := range errs {
+		wg.Go(func() {
+			for range 50 {
+				errs[w] = errors.Join(errs[w], wantEverywhere(e, f, endio.Write, make([]byte, 64<<10), int64(w)<<20, nil))
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(append(errs, f.Close(), e.Close())...)
+}
