@@ -53,7 +53,7 @@ func (e *Engine) NewQueue(o QueueOptions) (*Queue, error) {
 		return nil, fmt.Errorf("new queue: %w", err)
 	}
 	q := &Queue{e: e, port: p, owner: batch.NewOwner(e.m)}
-	q.c = e.m.NewContext(cpu, q, p).Private.(*Context)
+	q.c = e.m.NewContext(cpu, q.owner, p).Private.(*Context)
 	q.c.q = q
 	e.mu.Lock()
 	closed := e.closed

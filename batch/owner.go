@@ -71,6 +71,10 @@ func (o *Owner) RunOne(c machine.Context) bool {
 // It makes an Owner a [machine.Condition].
 func (o *Owner) Ready(c machine.Context) bool { return o.n.Load(c) != 0 }
 
+// Queue returns what is woken when there is something to run: a machine must end
+// every sleep of the owner then, whatever it sleeps on.
+func (o *Owner) Queue() machine.WaitQueue { return o.wq }
+
 // Wait runs completions until cond is ready, and sleeps while there are none.
 // Only the owner may call it, in a task context, holding nothing.
 func (o *Owner) Wait(c machine.Context, cond machine.Condition) {

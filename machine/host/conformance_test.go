@@ -27,7 +27,7 @@ type ending struct {
 func (e *hostEnv) Machine() machine.Machine { return e.m }
 func (e *hostEnv) Init() machine.Context    { return e.m.Anyone() }
 
-func (e *hostEnv) Task(_ string, h machinetest.Helper, _ machine.WaitQueue, fn func(machine.Context)) {
+func (e *hostEnv) Task(_ string, h machinetest.Helper, fn func(machine.Context)) {
 	cpu := machine.CPU(len(e.start) % e.m.CPUs())
 	e.start = append(e.start, func() {
 		if h == nil {

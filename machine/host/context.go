@@ -56,6 +56,18 @@ func (c *Context) owes() bool {
 	return c.helper != nil && !c.atomic && c.helper.Ready(c)
 }
 
+// owedQueue returns the queue that is woken when the holder owes something new, if
+// the helper says which that is (batch.Owner does): a sleep on another queue must end
+// then too.
+func (c *Context) owedQueue() *waitQueue {
+	h, ok := c.helper.(interface{ Queue() machine.WaitQueue })
+	if !ok || c.atomic {
+		return nil
+	}
+	q, _ := h.Queue().(*waitQueue)
+	return q
+}
+
 // Machine returns the machine of the context.
 func (c *Context) Machine() *Machine { return c.m }
 

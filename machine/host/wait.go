@@ -19,6 +19,7 @@ type waiter struct {
 
 	queue   link // in the list of who waits for one thing
 	willing link // in the list of who would lead any port
+	owed    link // in the list of who waits for what it owes itself
 }
 
 // A link makes a waiter a member of one list.
@@ -30,7 +31,7 @@ type link struct {
 
 var waiters = sync.Pool{New: func() any {
 	w := &waiter{note: make(chan struct{}, 1)}
-	w.queue.w, w.willing.w = w, w
+	w.queue.w, w.willing.w, w.owed.w = w, w, w
 	return w
 }}
 
@@ -206,11 +207,21 @@ func (q *waitQueue) Sleep(mc machine.Context, cond machine.Condition) {
 	c := mc.(*Context)
 	w := newWaiter()
 	q.sleepers.add(&w.queue)
+	owed := c.owedQueue()
+	if owed == q {
+		owed = nil
+	}
+	if owed != nil {
+		owed.sleepers.add(&w.owed)
+	}
 	// Whoever changes the condition first changes it and then looks for sleepers.
 	if !cond.Ready(c) && !c.owes() {
 		w.sleep(c.m, c.port)
 	}
 	q.sleepers.remove(&w.queue)
+	if owed != nil {
+		owed.sleepers.remove(&w.owed)
+	}
 	w.free()
 	c.m.passOn()
 }

@@ -23,8 +23,8 @@ type Env interface {
 	Init() machine.Context
 
 	// Task starts a task that runs fn when the set-up is over. help, if not nil, has what
-	// the task owes; wake is the queue that help wakes.
-	Task(name string, help Helper, wake machine.WaitQueue, fn func(c machine.Context))
+	// the task owes.
+	Task(name string, help Helper, fn func(c machine.Context))
 
 	// Atomic lets fn run once in an atomic context of cpu.
 	Atomic(cpu machine.CPU, name string, fn func(c machine.Context))
@@ -46,6 +46,7 @@ type Env interface {
 type Helper interface {
 	RunOne(c machine.Context) bool
 	Ready(c machine.Context) bool
+	Queue() machine.WaitQueue // is woken when Ready becomes true
 }
 
 // A Case is one program.
@@ -99,7 +100,7 @@ func contexts(e Env) {
 		}
 		w.Queue(c)
 	})
-	e.Task("task", nil, nil, func(c machine.Context) {
+	e.Task("task", nil, func(c machine.Context) {
 		if !c.InTask() {
 			e.Failf(c, "a task is no task")
 		}
@@ -120,8 +121,8 @@ func localExcludes(e Env) {
 		l.Unlock(c, cpu)
 	}
 	e.Atomic(0, "irq", enter)
-	e.Task("task0", nil, nil, enter)
-	e.Task("task1", nil, nil, enter)
+	e.Task("task0", nil, enter)
+	e.Task("task1", nil, enter)
 }
 
 func lockExcludes(e Env) {
@@ -141,7 +142,7 @@ func lockExcludes(e Env) {
 	}
 	e.Atomic(0, "irq0", enter)
 	e.Atomic(1, "irq1", enter)
-	e.Task("task", nil, nil, enter)
+	e.Task("task", nil, enter)
 	e.Finally("3 contexts had the lock", func() bool { return n.Load() == 3 })
 }
 
@@ -156,7 +157,7 @@ func counterCounts(e Env) {
 	}
 	e.Atomic(0, "irq0", add)
 	e.Atomic(1, "irq1", add)
-	e.Task("task", nil, nil, add)
+	e.Task("task", nil, add)
 	e.Finally("the last of 3 additions to 5 sees 8", func() bool { return last.Load() == 8 })
 }
 
@@ -172,7 +173,7 @@ func workRuns(e Env) {
 	}
 	e.Atomic(0, "irq0", queue)
 	e.Atomic(1, "irq1", queue)
-	e.Task("task", nil, nil, queue)
+	e.Task("task", nil, queue)
 	e.Finally("as many runs as queueings, at least one", func() bool { return ran.Load() == queued.Load() && ran.Load() > 0 })
 }
 
@@ -217,7 +218,7 @@ func workDisabled(e Env) {
 		ran.Add(1)
 	}, nil)
 	e.Atomic(0, "irq", func(c machine.Context) { w.Queue(c) })
-	e.Task("task", nil, nil, func(c machine.Context) {
+	e.Task("task", nil, func(c machine.Context) {
 		w.Disable(c)
 		disabled.Store(true)
 		if w.Queue(c) {
@@ -234,7 +235,7 @@ func workDisabled(e Env) {
 
 func workNests(e Env) {
 	w := e.Machine().NewWork("t.work", 0, func(machine.Context) {}, nil)
-	e.Task("task", nil, nil, func(c machine.Context) {
+	e.Task("task", nil, func(c machine.Context) {
 		w.Disable(c)
 		w.Disable(c)
 		if w.Enable(c) || w.Queue(c) {
@@ -257,7 +258,7 @@ func workDelayed(e Env) {
 		ran.Add(1)
 	}, nil)
 	x := e.Machine().NewWork("t.other", 1, func(machine.Context) { ran.Add(10) }, nil)
-	e.Task("task", nil, nil, func(c machine.Context) {
+	e.Task("task", nil, func(c machine.Context) {
 		if !w.QueueAfter(c, 1000) {
 			e.Failf(c, "an idle item is not queued")
 		}
@@ -320,7 +321,7 @@ func workStalls(e Env) {
 	w, release, stalls, over := sleeper(e)
 	// What the stalled item waits for comes from behind it.
 	x := e.Machine().NewWork("u.work", 1, release, nil)
-	e.Task("task", nil, nil, func(c machine.Context) {
+	e.Task("task", nil, func(c machine.Context) {
 		w.Queue(c)
 		x.Queue(c)
 	})
@@ -329,7 +330,7 @@ func workStalls(e Env) {
 
 func workDisableStalled(e Env) {
 	w, release, _, over := sleeper(e)
-	e.Task("task", nil, nil, func(c machine.Context) {
+	e.Task("task", nil, func(c machine.Context) {
 		w.Queue(c)
 		w.Disable(c) // would wait for ever for the end, which comes after it
 		release(c)
@@ -345,7 +346,7 @@ func wakes(e Env) {
 	var done atomic.Int64
 	e.State(&done)
 	for range 2 {
-		e.Task("sleeper", nil, nil, func(c machine.Context) {
+		e.Task("sleeper", nil, func(c machine.Context) {
 			for !(flag{k}).Ready(c) {
 				q.Sleep(c, flag{k})
 			}
@@ -360,7 +361,7 @@ func sleepReady(e Env) {
 	k, q := e.Machine().NewCounter("t.flag", 1), e.Machine().NewWaitQueue("t.wait")
 	var done atomic.Int64
 	e.State(&done)
-	e.Task("task", nil, nil, func(c machine.Context) { q.Sleep(c, flag{k}); done.Add(1) })
+	e.Task("task", nil, func(c machine.Context) { q.Sleep(c, flag{k}); done.Add(1) })
 	e.Finally("a sleep whose condition is true returns", func() bool { return done.Load() == 1 })
 }
 
@@ -368,7 +369,10 @@ func sleepReady(e Env) {
 type oneHelper struct {
 	k    machine.Counter
 	done machine.Counter
+	wake machine.WaitQueue
 }
+
+func (h *oneHelper) Queue() machine.WaitQueue { return h.wake }
 
 func (h *oneHelper) Ready(c machine.Context) bool { return h.k.Load(c) != 0 }
 func (h *oneHelper) RunOne(c machine.Context) bool {
@@ -384,10 +388,10 @@ func sleepHelps(e Env) {
 	m := e.Machine()
 	q := m.NewWaitQueue("t.wait")
 	h := &oneHelper{k: m.NewCounter("h.owed", 0), done: m.NewCounter("h.done", 0)}
-	wake := m.NewWaitQueue("h.wait")
+	h.wake = m.NewWaitQueue("h.wait")
 	var over atomic.Int64
 	e.State(&over)
-	e.Task("owner", h, wake, func(c machine.Context) {
+	e.Task("owner", h, func(c machine.Context) {
 		for !(flag{h.done}).Ready(c) {
 			if !c.Help() {
 				q.Sleep(c, flag{h.done})
@@ -395,7 +399,7 @@ func sleepHelps(e Env) {
 		}
 		over.Store(1)
 	})
-	e.Atomic(1, "irq", func(c machine.Context) { h.k.Add(c, 1); wake.Wake(c) })
+	e.Atomic(1, "irq", func(c machine.Context) { h.k.Add(c, 1); h.wake.Wake(c) })
 	e.Finally("the owner ran what it owed", func() bool { return over.Load() == 1 })
 }
 
@@ -427,7 +431,7 @@ func hotplug(e Env) {
 			move(c, "Dead", 1, 2, cpu, false)
 		},
 	})
-	e.Task("control", nil, nil, func(c machine.Context) {
+	e.Task("control", nil, func(c machine.Context) {
 		if err := e.SetOnline(c, 1, false); err != nil {
 			if at.Load() != 0 {
 				e.Failf(c, "after a CPU did not go down its state is %d", at.Load())
@@ -458,7 +462,7 @@ func hotplugWork(e Env) {
 		Online: func(c machine.Context, _ machine.CPU) { down.Store(0); w.Enable(c); w.Queue(c) },
 	})
 	e.Atomic(1, "irq", func(c machine.Context) { w.Queue(c) })
-	e.Task("control", nil, nil, func(c machine.Context) {
+	e.Task("control", nil, func(c machine.Context) {
 		if e.SetOnline(c, 1, false) == nil {
 			_ = e.SetOnline(c, 1, true)
 		}

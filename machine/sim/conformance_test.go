@@ -20,11 +20,11 @@ type simEnv struct {
 func (e *simEnv) Machine() machine.Machine { return e.m }
 func (e *simEnv) Init() machine.Context    { return e.m.InitContext() }
 
-func (e *simEnv) Task(name string, h machinetest.Helper, wake machine.WaitQueue, fn func(machine.Context)) {
+func (e *simEnv) Task(name string, h machinetest.Helper, fn func(machine.Context)) {
 	e.k.Go(nil, name, sim.TaskOptions{}, func(c *sim.Context) {
 		c.Yield()
 		if h != nil {
-			c.SetHelper(h, wake)
+			c.SetHelper(h)
 		}
 		fn(c)
 	})

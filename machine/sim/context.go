@@ -109,13 +109,13 @@ func (c *Context) Help() bool { return c.kind == InTask && c.help != nil && c.he
 type Helper interface {
 	RunOne(c machine.Context) bool
 	Ready(c machine.Context) bool
+	Queue() machine.WaitQueue // is woken when Ready becomes true
 }
 
-// SetHelper makes h what [Context.Help] runs. wake is the queue that h wakes when it
-// has got something to run.
-func (c *Context) SetHelper(h Helper, wake machine.WaitQueue) {
+// SetHelper makes h what [Context.Help] runs.
+func (c *Context) SetHelper(h Helper) {
 	c.help = h
-	if q, ok := wake.(*machineQueue); ok {
+	if q, ok := h.Queue().(*machineQueue); ok {
 		c.helpWq = &q.waitQueue
 	}
 }

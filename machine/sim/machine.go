@@ -22,7 +22,6 @@ type Machine struct {
 	prefix string
 	names  map[string]bool
 	group  explore.Object
-	queues []*machineQueue
 	count  int
 	wq     *Workqueue
 }
@@ -388,12 +387,8 @@ func (m *Machine) NewWaitQueue(name string) machine.WaitQueue {
 	q := &machineQueue{m: m, waitQueue: waitQueue{k: m.k, id: len(m.k.parts), name: name, obj: m.groupOf(name)}}
 	m.k.add(q)
 	m.object(q, 0)
-	m.queues = append(m.queues, q)
 	return q
 }
-
-// LastQueue returns the wait queue that was made last, for [Context.SetHelper].
-func (m *Machine) LastQueue() machine.WaitQueue { return m.queues[len(m.queues)-1] }
 
 // Sleep returns when cond is ready, the queue is woken, or the caller has something
 // to help with.

@@ -46,7 +46,6 @@ type op struct {
 // An account is a task's owner of completions.
 type account struct {
 	owner *batch.Owner
-	wake  machine.WaitQueue
 	reap  map[int]int
 }
 
@@ -74,7 +73,6 @@ func startEngine(x *explore.Exec, f *scenario.File, cfg sim.Config) {
 
 func (e *engine) actor(f *scenario.File, a *scenario.Actor) {
 	acc := &account{owner: batch.NewOwner(e.mach), reap: map[int]int{}}
-	acc.wake = e.mach.LastQueue()
 	e.k.Root(acc.owner)
 	o := sim.TaskOptions{}
 	if a.CPU >= 0 {
@@ -102,7 +100,7 @@ func (e *engine) actor(f *scenario.File, a *scenario.Actor) {
 		ops[i] = p
 	}
 	e.tasks[a.Name] = e.k.Go(nil, a.Name, o, func(c *sim.Context) {
-		c.SetHelper(acc.owner, acc.wake)
+		c.SetHelper(acc.owner)
 		if len(a.Steps) > 0 && a.Steps[0].Verb == "signal" {
 			c.Yield() // the task that is signalled may not exist yet
 		}

@@ -211,7 +211,7 @@ func checkDrain(x *explore.Exec, cfg sim.Config) {
 	r.irq(nil, 1, "irq0", func(c *sim.Context) { r.finish(c, owned) })
 	r.irq(nil, 0, "irq1", func(c *sim.Context) { r.finish(c, other) })
 	r.k.Go(nil, "truncate", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) {
-		c.SetHelper(r.owner, r.wake)
+		c.SetHelper(r.owner)
 		r.exclusive(c)
 		r.owner.Wait(c, ran{r, 0})
 	})
@@ -238,7 +238,7 @@ func checkStacked(x *explore.Exec, cfg sim.Config) {
 	lower.Owner = r.owner
 	r.irq(nil, 1, "irq", func(c *sim.Context) { bio.End(c, r.bs, lower, nil) })
 	r.k.Go(nil, "truncate", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) {
-		c.SetHelper(r.owner, r.wake)
+		c.SetHelper(r.owner)
 		r.exclusive(c)
 	})
 }
@@ -300,7 +300,7 @@ func checkDrainOn(r *rig) {
 	r.irq(nil, 1, "irq1", func(c *sim.Context) { r.finish(c, other) })
 	r.writer("writer")
 	r.k.Go(nil, "truncate", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) {
-		c.SetHelper(r.owner, r.wake)
+		c.SetHelper(r.owner)
 		r.exclusive(c)
 		r.owner.Wait(c, ran{r, 0})
 	})

@@ -28,7 +28,6 @@ type rig struct {
 	bs    *batch.Batches
 	inode *dio.Inode
 	owner *batch.Owner
-	wake  machine.WaitQueue // of owner
 	bios  []*bio.Bio
 	mem   memory
 }
@@ -66,7 +65,6 @@ func (r *rig) withInode() *rig {
 
 func (r *rig) withOwner() *rig {
 	r.owner = batch.NewOwner(r.m)
-	r.wake = r.m.LastQueue()
 	r.k.Root(r.owner)
 	return r
 }
