@@ -107,7 +107,7 @@ func TestUncachedIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	uncachedPass(t, e, f, "blocking", endio.Write, 128<<10, false, 1)
-	for start := time.Now(); residentPages(t, path) != 0; time.Sleep(10 * time.Millisecond) {
+	for start := time.Now(); residentPages(t, path) != 0; time.Sleep(10 * time.Millisecond) { // sleep: looks at the kernel at intervals
 		if time.Since(start) > time.Minute {
 			t.Fatalf("%d pages are resident after a minute", residentPages(t, path))
 		}

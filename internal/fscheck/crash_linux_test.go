@@ -218,7 +218,7 @@ func crashOnce(t *testing.T, path string, b endio.Backend, seed uint64, acked ma
 	for n < stopAt && lines.Scan() {
 		note()
 	}
-	time.Sleep(time.Duration(rand.IntN(2000)) * time.Microsecond)
+	time.Sleep(time.Duration(rand.IntN(2000)) * time.Microsecond) // sleep: the crash is to come at any moment
 	_ = cmd.Process.Kill()
 	for lines.Scan() {
 		note()

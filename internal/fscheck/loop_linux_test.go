@@ -97,7 +97,7 @@ func unmount(dir string) error {
 		if err != unix.EBUSY || tries == 1000 {
 			return err
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) // sleep: looks at the system at intervals
 	}
 }
 
