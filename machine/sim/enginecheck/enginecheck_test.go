@@ -24,6 +24,7 @@ func TestEngine(t *testing.T) {
 			continue
 		}
 		t.Run(k.Name, func(t *testing.T) {
+			t.Parallel()
 			for _, cfg := range configs {
 				r, err := explore.Explore(context.Background(), k.Program(cfg), explore.Options{Strategy: explore.Cached()})
 				if err != nil {
