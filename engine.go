@@ -30,6 +30,9 @@ type Engine struct {
 	idle      machine.WaitQueue // Close waits here for their handlers
 
 	shardsMu lockdep.Mutex // one SetShards at a time
+	steered  atomic.Bool   // by SetShards: follow does nothing
+	unfollow chan struct{} // closed to end follow; nil: it does not run
+	followed chan struct{} // closed by follow at its end
 
 	mu       lockdep.Mutex
 	closed   bool                   // guarded by mu, as all below
@@ -94,6 +97,10 @@ func Open(o Options) (*Engine, error) {
 	m.Start()
 	if e.calls, err = newCalls(e); err != nil {
 		return nil, errors.Join(fmt.Errorf("open engine: %w", err), m.Close())
+	}
+	if o.Shards == 0 {
+		e.unfollow, e.followed = make(chan struct{}), make(chan struct{})
+		go e.follow()
 	}
 	return e, nil
 }
@@ -186,6 +193,12 @@ func (e *Engine) Close() error {
 	files := slices.Collect(maps.Keys(e.files))
 	e.mu.Unlock()
 	e.closing.Store(true)
+	if e.unfollow != nil {
+		close(e.unfollow)
+		<-e.followed
+	}
+	e.shardsMu.Lock() // whoever has it ends; whoever comes later sees closing
+	e.shardsMu.Unlock()
 	var errs []error
 	for _, f := range files { // others may be closing some of them: see Ready
 		if err := f.Close(); err != nil && !errors.Is(err, ErrClosed) {

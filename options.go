@@ -24,7 +24,8 @@ const (
 
 // Options tune an [Engine]. The zero value is what most want.
 type Options struct {
-	// Shards is the number of shards; 0 means GOMAXPROCS.
+	// Shards is the number of shards; 0 means as many as there are processors to run
+	// on, also when that changes: see [Engine.SetShards].
 	Shards int
 
 	// MaxShards bounds [Engine.SetShards]; 0 means the number of processors, or Shards

@@ -3,17 +3,72 @@
 package endio
 
 import (
+	"errors"
 	"fmt"
+	"runtime"
+	"time"
 
 	"endio/machine"
 )
+
+// followEvery is how often an engine looks at what it follows: as often as the Go
+// runtime looks at affinity and quota to set its default GOMAXPROCS.
+const followEvery = time.Second
+
+// follow keeps as many shards online as there are processors to run on, until
+// SetShards is called: GOMAXPROCS, which the runtime keeps at the process's affinity
+// and cgroup quota unless the program or its environment sets it, and in that case
+// the affinity alone if that is less.
+func (e *Engine) follow() {
+	defer close(e.followed)
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-e.unfollow:
+			return
+		case <-tick.C:
+		}
+		if e.steered.Load() {
+			continue
+		}
+		n := min(processors(), e.m.CPUs())
+		if n == e.Shards() {
+			continue
+		}
+		if err := e.setShards(n, false); err != nil && !errors.Is(err, ErrClosed) {
+			e.opts.Logger.Warn("endio: the number of shards does not follow that of processors", "want", n, "error", err)
+		}
+	}
+}
+
+// processors returns how many processors the process may use at a time.
+func processors() int {
+	n := runtime.GOMAXPROCS(0)
+	if a := affinity(); a > 0 {
+		n = min(n, a)
+	}
+	return n
+}
 
 // SetShards brings n shards online and takes the others offline: what a shard that
 // leaves has in flight is finished, the completions that it has gathered run once
 // on others, and new operations go to those that stay. n is from 1 to
 // [Options.MaxShards]. It may wait as long as handlers and I/O in flight take, so
 // not in an Inline handler. Any goroutine may call it.
+//
+// An engine with [Options.Shards] of 0 follows the processors that it may use;
+// SetShards ends that, and n of 0 takes it up again.
 func (e *Engine) SetShards(n int) error {
+	if n == 0 {
+		e.steered.Store(e.unfollow == nil)
+		n = min(processors(), e.m.CPUs())
+		return e.setShards(n, false)
+	}
+	return e.setShards(n, true)
+}
+
+func (e *Engine) setShards(n int, steer bool) error {
 	refuse := func(err error) error { return fmt.Errorf("set %d shards: %w", n, err) }
 	switch {
 	case e.m.InInline():
@@ -25,6 +80,12 @@ func (e *Engine) SetShards(n int) error {
 	defer e.shardsMu.Unlock()
 	if e.closing.Load() {
 		return refuse(fmt.Errorf("engine: %w", ErrClosed))
+	}
+	switch {
+	case steer:
+		e.steered.Store(true)
+	case e.steered.Load() && e.unfollow != nil:
+		return nil // since the look
 	}
 	// Those that come first, so that there is one at any time.
 	for cpu := range n {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"endio"
+	"endio/machine/host"
 )
 
 // shardsUnderLoad changes the number of shards at random every few milliseconds for
@@ -51,7 +52,7 @@ func shardsUnderLoad(t *testing.T, e *endio.Engine, most int, d time.Duration) {
 	rng := rand.New(rand.NewPCG(7, 7))
 	changes := 0
 	for end := time.Now().Add(d); time.Now().Before(end); changes++ {
-		if err := e.SetShards(1 + rng.IntN(most)); err != nil {
+		if err := e.SetShards(1 + rng.IntN(most)); err != nil && !errors.Is(err, host.ErrAborted) {
 			t.Error(err)
 			break
 		}

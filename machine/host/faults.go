@@ -39,8 +39,11 @@ type Faults struct {
 	TwinWake  float64 // of a wake: it comes twice
 	Full      float64 // of a start: there is no room (and of a flush: EAGAIN or EBUSY)
 
-	ports  atomic.Uint64
-	counts [len(faultNames)]atomic.Int64
+	Abort float64 // of a CPU that goes offline: it comes back before it is dead
+
+	ports   atomic.Uint64
+	changes atomic.Uint64 // of CPUs
+	counts  [len(faultNames)]atomic.Int64
 }
 
 // A FaultRule lets requests fail.
@@ -66,9 +69,10 @@ const (
 	faultLateWake
 	faultTwinWake
 	faultFull
+	faultAbort
 )
 
-var faultNames = [...]string{"error", "short", "delay", "reorder", "interrupt", "late wake", "twin wake", "full"}
+var faultNames = [...]string{"error", "short", "delay", "reorder", "interrupt", "late wake", "twin wake", "full", "abort"}
 
 // Counts returns how often each kind of fault has struck, by name.
 func (f *Faults) Counts() map[string]int64 {
@@ -79,8 +83,21 @@ func (f *Faults) Counts() map[string]int64 {
 	return m
 }
 
+// abortsHotplug draws whether a CPU's way down is aborted; f may be nil.
+func (f *Faults) abortsHotplug() bool {
+	if f == nil || f.Abort == 0 {
+		return false
+	}
+	n := f.changes.Add(1)
+	if rand.New(rand.NewPCG(f.Seed, n)).Float64() >= f.Abort {
+		return false
+	}
+	f.counts[faultAbort].Add(1)
+	return true
+}
+
 func (f *Faults) check() error {
-	for i, p := range []float64{f.Short, f.Delay, f.Reorder, f.Interrupt, f.LateWake, f.TwinWake, f.Full} {
+	for i, p := range []float64{f.Short, f.Delay, f.Reorder, f.Interrupt, f.LateWake, f.TwinWake, f.Full, f.Abort} {
 		if !(p >= 0 && p < 1) {
 			return fmt.Errorf("host: faults: probability %d is %v: want at least 0 and less than 1", i, p)
 		}

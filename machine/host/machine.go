@@ -339,14 +339,13 @@ const fullShard = 64
 
 // NextCPU returns the CPU for new requests: the same one until it has enough.
 func (m *Machine) NextCPU() machine.CPU {
-	at := m.next.Load()
-	cpu := m.onlineNear(machine.CPU(int(at) % len(m.shards)))
+	cpu := m.onlineNear(machine.CPU(int(m.next.Load()) % len(m.shards)))
 	if p := m.shards[cpu].port; p.inFlight.Load() < fullShard {
 		return cpu
 	}
-	at++
-	m.next.Store(at)
-	return m.onlineNear(machine.CPU(int(at) % len(m.shards)))
+	cpu = m.onlineNear((cpu + 1) % machine.CPU(len(m.shards)))
+	m.next.Store(uint32(cpu))
+	return cpu
 }
 
 // onlineNear returns cpu or, if that is offline, one that is not.
@@ -475,6 +474,9 @@ func (m *Machine) AddHotplug(h machine.Hotplug) {
 // ErrLastCPU reports that the last online CPU was to go offline.
 var ErrLastCPU = errors.New("the last online CPU can not go offline")
 
+// ErrAborted reports that a change of a CPU's state was taken back on the way.
+var ErrAborted = errors.New("the CPU's way down was aborted")
+
 // SetOnline brings cpu up or down, with the callbacks of [machine.Hotplug] in the
 // kernel's order. What is in flight on a CPU that goes down completes first.
 // Task context; it may wait as long as handlers and I/O take.
@@ -521,6 +523,14 @@ func (m *Machine) down(cpu machine.CPU) error {
 		if h := m.hotplug[i]; h.Down != nil {
 			h.Down(c, cpu)
 		}
+	}
+	if m.cfg.Faults.abortsHotplug() {
+		for _, h := range m.hotplug {
+			if h.Online != nil {
+				h.Online(c, cpu)
+			}
+		}
+		return fmt.Errorf("host: take down shard %d: %w", cpu, ErrAborted)
 	}
 	// With every section of cpu held, nobody is between finding it online and
 	// adding to what belongs to it.
