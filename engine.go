@@ -192,13 +192,13 @@ func (e *Engine) Close() error {
 	e.closed = true
 	files := slices.Collect(maps.Keys(e.files))
 	e.mu.Unlock()
+	e.shardsMu.Lock() // whoever has it ends; whoever comes later sees closing
 	e.closing.Store(true)
+	e.shardsMu.Unlock()
 	if e.unfollow != nil {
 		close(e.unfollow)
 		<-e.followed
 	}
-	e.shardsMu.Lock() // whoever has it ends; whoever comes later sees closing
-	e.shardsMu.Unlock()
 	var errs []error
 	for _, f := range files { // others may be closing some of them: see Ready
 		if err := f.Close(); err != nil && !errors.Is(err, ErrClosed) {
