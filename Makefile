@@ -88,3 +88,20 @@ linear:
 
 fuzz-fsxlog:
 	go test ./fsxlog -run NONE -fuzz FuzzParse -fuzztime 1m
+
+# check: every scenario; findings: docs/findings.md from the runs of the checker.
+.PHONY: check check-slow findings findings-current fuzz-scenario
+check:
+	go run ./cmd/endio check all
+
+check-slow:
+	go run ./cmd/endio check all --slow
+
+findings:
+	go run ./internal/findings
+
+findings-current:
+	go run ./internal/findings -check
+
+fuzz-scenario:
+	go test ./scenario -run NONE -fuzz FuzzParse -fuzztime 2m

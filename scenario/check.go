@@ -139,6 +139,9 @@ func (p *parser) checkActors() {
 			case strings.HasPrefix(args, "t"):
 				p.refer(s.Pos, "task", s.Name, tasks)
 			}
+			if s.Under != "" {
+				p.refer(s.Pos, "mutex", s.Under, f.Mutexes)
+			}
 			if s.Ring != "" {
 				p.refer(s.Pos, "ring", s.Ring, rings)
 				if o := owner[s.Ring]; o != "" && o != a.Name {

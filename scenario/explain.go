@@ -157,6 +157,12 @@ func (s *Step) words() string {
 		return fmt.Sprintf(v.means, s.Ring, meaning(requests, s.Request)+" on inode "+s.Name+flags)
 	case "wait":
 		return fmt.Sprintf(v.means, s.Ring, fmt.Sprint(s.Count))
+	case "fallocate", "truncate", "clone":
+		under := ""
+		if s.Under != "" {
+			under = ", holding mutex " + s.Under
+		}
+		return fmt.Sprintf(v.means, s.Name, under)
 	case "write":
 		return fmt.Sprintf(v.means, s.Name, flags)
 	case "down", "up":

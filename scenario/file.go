@@ -107,7 +107,8 @@ type Step struct {
 	Count     int      // of wait
 	Unaligned bool
 	Extending bool
-	Shared    bool // extents shared with another file: copied on write
+	Under     string // mutex that the call holds around its drain
+	Shared    bool   // extents shared with another file: copied on write
 	Pos       Pos
 }
 

@@ -194,6 +194,13 @@ func (p *parser) arguments(s *Step, v *verb) {
 			s.CPU = p.cpu()
 		case 'S':
 			p.hotplugWay(s)
+		case 'U':
+			if !p.skip("under") {
+				t := p.next("")
+				p.fail(t.pos, "%q is not expected here; what can follow is: under MUTEX", t.text)
+				return
+			}
+			s.Under = p.next("the name of the mutex").text
 		case 'q':
 			s.Request = p.oneOf("request", names(requests))
 			s.Name = p.next("the name of the inode").text

@@ -103,6 +103,7 @@ var kinds = []word{
 	{"eintr", "a system call that never failed so returns EINTR"},
 	{"not-drained", "a drain returned while an earlier write was in flight"},
 	{"ineffective", "an uncached folio stays in the cache"},
+	{"hang", "somebody waits for ever (deadlock, lost-work or never-run)"},
 	{"any", "some failure"},
 }
 
@@ -111,7 +112,6 @@ var extras = []word{
 	{"fifo", "handlers of one CPU run in the order of their completions"},
 	{"dropbehind", "each uncached folio leaves the cache"},
 	{"no-eintr", "a signal does not make fallocate and its like fail"},
-	{"no-latch", "a handler never keeps hotplug from ending"},
 }
 
 // states are the hotplug states that a file may name, ascending, and whether
@@ -137,7 +137,7 @@ type verb struct {
 }
 
 // Arguments: b bio, i inode, r ring, m mutex, s spinlock, w raw spinlock, c CPU,
-// n number, t task, and a trailing ? for what may be left out; S is "to STATE".
+// n number, t task, S "to STATE", U "under MUTEX"; a trailing ? is for what may be left out.
 var verbs = []verb{
 	{"complete", "b", TaskComp, "completes bio %s (bio_endio)"},
 	{"wait-bio", "b", TaskComp, "waits until the handler of bio %s has run"},
@@ -157,9 +157,9 @@ var verbs = []verb{
 	{"up", "cS?", TaskComp, "brings CPU %s up%s"},
 	{"submit", "rq", CallerComp, "submits through ring %s: %s"},
 	{"wait", "rn?", CallerComp, "waits on ring %s for %s completions"},
-	{"fallocate", "i", CallerComp, "calls fallocate on inode %s"},
-	{"truncate", "i", CallerComp, "truncates inode %s"},
-	{"clone", "i", CallerComp, "clones inode %s"},
+	{"fallocate", "iU?", CallerComp, "calls fallocate on inode %s%s"},
+	{"truncate", "iU?", CallerComp, "truncates inode %s%s"},
+	{"clone", "iU?", CallerComp, "clones inode %s%s"},
 	{"write", "iu?", CallerComp, "writes to inode %s with a plain system call%s"},
 	{"read", "i", CallerComp, "reads inode %s with a plain system call"},
 	{"freeze", "", CallerComp, "freezes the file system"},

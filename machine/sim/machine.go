@@ -165,6 +165,9 @@ func (l *machineLocal) enter(c *Context, p *CPU) bool {
 		c.unpin()
 		return false
 	}
+	if c.kind == InTask && !c.holds && !l.m.k.cfg.Concurrent {
+		return false // its CPU became inactive before it was there: it picks another
+	}
 	if part.owner != nil {
 		c.t.Fail(Corruption, fmt.Sprintf("%s %q enters section %s while %s %q is in it", c.kind, c.name, part.name, part.owner.kind, part.owner.name), "")
 	}

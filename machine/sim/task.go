@@ -161,7 +161,8 @@ func (c *Context) block(label string, cond condition, mode SleepState, objs ...a
 	if c.worker != nil || c.holds {
 		c.step("schedule", nil, extra...)
 		if c.sleep.ready(c) {
-			c.step(label, &c.sleep, extra...)
+			// Taken as part of this step, which declares what the condition reads: at
+			// a later one it might be false again, with c not asleep.
 			c.wakeUp(false)
 			return
 		}

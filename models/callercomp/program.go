@@ -223,7 +223,7 @@ func (m *model) step(c *sim.Context, st *scenario.Step, r *request) {
 			m.again(c, rg, st.Count)
 		}
 	case "fallocate", "truncate", "clone":
-		err = c.Syscall(st.Verb, func(c *sim.Context) error { return m.exclusiveCall(c, st.Verb, m.inodes[st.Name]) })
+		err = c.Syscall(st.Verb, func(c *sim.Context) error { return m.under(c, st) })
 	case "write":
 		err = c.Syscall("pwrite", func(c *sim.Context) error { return m.syncWrite(c, r) })
 	case "read":
@@ -265,4 +265,16 @@ func (m *model) atEnd(x *explore.Exec) {
 			return
 		}
 	}
+}
+
+// under makes the call of a step, holding the mutex that the step names.
+func (m *model) under(c *sim.Context, st *scenario.Step) error {
+	if st.Under == "" {
+		return m.exclusiveCall(c, st.Verb, m.inodes[st.Name])
+	}
+	mu := m.stage.Mutex(st.Under)
+	mu.Lock(c)
+	err := m.exclusiveCall(c, st.Verb, m.inodes[st.Name])
+	mu.Unlock(c)
+	return err
 }

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command findings writes docs/findings.md from runs of the checker: what each thread
+// claimed, and what the machine found. Run it with make findings. It contains no
+// times, so that a second run on another machine writes the same.
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"strings"
+	"sync"
+
+	"endio/explore"
+	"endio/internal/decide"
+	"endio/internal/render"
+	"endio/scenario"
+)
+
+func main() {
+	out := flag.String("o", "docs/findings.md", "file to write")
+	check := flag.Bool("check", false, "only compare the file with what would be written; exit 1 if it differs")
+	flag.Parse()
+	text, err := findings("scenarios")
+	if err == nil && *check {
+		var old []byte
+		if old, err = os.ReadFile(*out); err == nil && !bytes.Equal(old, text) {
+			err = fmt.Errorf("%s is not current: run make findings and look at the difference", *out)
+		}
+	} else if err == nil {
+		err = os.WriteFile(*out, text, 0o644)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "findings:", err)
+		os.Exit(1)
+	}
+}
+
+// A question is a file with the answers to its cases.
+type question struct {
+	file    *scenario.File
+	answers []*decide.Answer
+}
+
+// findings decides all scenarios of a directory that are not slow.
+func findings(dir string) ([]byte, error) {
+	names, err := filepath.Glob(filepath.Join(dir, "*.scn"))
+	if err != nil {
+		return nil, err
+	}
+	sort.Strings(names)
+	var qs []*question
+	for _, n := range names {
+		data, err := os.ReadFile(n)
+		if err != nil {
+			return nil, err
+		}
+		f, err := scenario.Parse(filepath.ToSlash(n), data)
+		if err != nil {
+			return nil, err
+		}
+		if !f.Slow {
+			qs = append(qs, &question{file: f, answers: make([]*decide.Answer, len(f.Cases()))})
+		}
+	}
+	if err := decideAll(qs); err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	write(&b, qs)
+	return b.Bytes(), nil
+}
+
+func decideAll(qs []*question) error {
+	type job struct {
+		q *question
+		i int
+	}
+	jobs := make(chan job)
+	var mu sync.Mutex
+	var first error
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for j := range jobs {
+				a, err := decide.Decide(context.Background(), j.q.file, j.q.file.Cases()[j.i], decide.Options{})
+				if err == nil && !a.Agrees() {
+					err = fmt.Errorf("%s\n%s", render.Line(a), render.Text(a))
+				}
+				j.q.answers[j.i] = a
+				if err != nil {
+					mu.Lock()
+					if first == nil {
+						first = err
+					}
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for _, q := range qs {
+		for i := range q.answers {
+			jobs <- job{q, i}
+		}
+	}
+	close(jobs)
+	wg.Wait()
+	return first
+}
+
+const intro = `# Findings
+
+Made by the checker: ` + "`make findings`" + ` runs every scenario under scenarios/ and writes this
+file; CI checks that it is current. Each verdict is a search over all interleavings: "holds"
+means that no execution within the scope fails, "fails" comes with an execution that does.
+Scope *exhausted* means that all states of the scenario were looked at (sequentially
+consistent memory; states are compared by a 64-bit hash). Steps are those of the shortest trace found.
+The versions are explained in docs/scenario.md; endio is this project's own code.
+
+`
+
+func write(b *bytes.Buffer, qs []*question) {
+	b.WriteString(intro)
+	for _, part := range []struct{ title, model string }{
+		{"Thread 1: direct I/O completed by its caller", scenario.CallerComp},
+		{"Thread 2: bios completed in task context", scenario.TaskComp},
+	} {
+		fmt.Fprintf(b, "## %s\n\n| question | who says | fails | holds |\n| --- | --- | --- | --- |\n", part.title)
+		for _, q := range qs {
+			if q.file.Model == part.model {
+				fmt.Fprintf(b, "| [%s](#%s) | %s | %s | %s |\n", q.file.Title, anchor(q.file), who(q.file),
+					versions(q, explore.Fails), versions(q, explore.Holds))
+			}
+		}
+		b.WriteString("\n")
+	}
+	for _, q := range qs {
+		section(b, q)
+	}
+}
+
+func anchor(f *scenario.File) string { return strings.TrimSuffix(filepath.Base(f.Name), ".scn") }
+
+func who(f *scenario.File) string {
+	var out []string
+	seen := map[string]bool{}
+	for _, c := range f.Claims {
+		if !seen[c.Who] {
+			seen[c.Who] = true
+			out = append(out, c.Who)
+		}
+	}
+	if len(out) == 0 {
+		return "nobody asked"
+	}
+	return strings.Join(out, ", ")
+}
+
+// versions lists the versions with a verdict, with the configurations if those of one
+// version differ.
+func versions(q *question, v explore.Verdict) string {
+	all, with := map[string]int{}, map[string][]string{}
+	var order []string
+	for _, a := range q.answers {
+		if all[a.Case.Version]++; a.Verdict == v {
+			if with[a.Case.Version] == nil {
+				order = append(order, a.Case.Version)
+			}
+			with[a.Case.Version] = append(with[a.Case.Version], a.Case.Config.String())
+		}
+	}
+	var out []string
+	for _, n := range order {
+		if len(with[n]) < all[n] {
+			n += " (" + strings.Join(with[n], ", ") + ")"
+		}
+		out = append(out, n)
+	}
+	return strings.Join(out, ", ")
+}
+
+// section has what was claimed, what was found, and the shortest trace.
+func section(b *bytes.Buffer, q *question) {
+	fmt.Fprintf(b, "## %s\n\n%s ([%s](../%s))\n\n", anchor(q.file), q.file.Title, q.file.Name, q.file.Name)
+	for _, c := range q.file.Claims {
+		fmt.Fprintf(b, "> %s: %s\n>\n", c.Who, c.Text)
+	}
+	if len(q.file.Claims) > 0 {
+		b.WriteString("\n")
+	}
+	for _, n := range q.file.Notes {
+		fmt.Fprintf(b, "%s\n\n", n)
+	}
+	b.WriteString("| version | configuration | verdict | scope | executions | states | steps | problem |\n| --- | --- | --- | --- | --: | --: | --: | --- |\n")
+	var shown *decide.Answer
+	for _, a := range q.answers {
+		scope := a.Scope
+		if a.Bound != "" {
+			scope += " by " + a.Bound
+		}
+		steps := ""
+		if a.Trace != nil {
+			steps = fmt.Sprint(len(a.Trace.Steps))
+			if shown == nil || len(a.Trace.Steps) < len(shown.Trace.Steps) {
+				shown = a
+			}
+		}
+		states := ""
+		if a.States > 0 {
+			states = fmt.Sprint(a.States)
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %d | %s | %s | %s |\n", a.Case.Version, a.Case.Config, a.Verdict, scope, a.Executions, states, steps,
+			strings.ReplaceAll(a.Problem(), "|", "\\|"))
+	}
+	b.WriteString("\n")
+	if shown != nil {
+		fmt.Fprintf(b, "The shortest trace, version %s, %s:\n\n```\n%s```\n\n", shown.Case.Version, shown.Case.Config, strings.TrimLeft(render.Text(shown), "\n"))
+	}
+}
