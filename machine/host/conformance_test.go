@@ -65,7 +65,7 @@ func (e *hostEnv) finish() {
 			if time.Now().After(deadline) {
 				e.t.Fatalf("in the end not true: %s", end.what)
 			}
-			time.Sleep(50 * time.Microsecond) // sleep: stands for a slow operation
+			time.Sleep(50 * time.Microsecond) // sleep: looks at intervals
 		}
 	}
 }
