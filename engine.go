@@ -29,6 +29,11 @@ type Engine struct {
 	submitted atomic.Int64      // Inline and Task operations ever
 	idle      machine.WaitQueue // Close waits here for their handlers
 
+	sightMu lockdep.Mutex
+	sighted map[flightKey]sighting // at the last look; guarded by sightMu
+	unwatch chan struct{}          // closed to end the watchdog; nil: it does not run
+	watched chan struct{}          // closed by the watchdog at its end
+
 	shardsMu lockdep.Mutex // one SetShards at a time
 	steered  atomic.Bool   // by SetShards: follow does nothing
 	unfollow chan struct{} // closed to end follow; nil: it does not run
@@ -65,6 +70,9 @@ func Open(o Options) (*Engine, error) {
 		files:  make(map[*File]struct{}),
 		queues: make(map[*Queue]struct{}),
 	}
+	if o.OldAfter == 0 {
+		e.opts.OldAfter = 30 * time.Second
+	}
 	if o.Logger == nil {
 		e.opts.Logger = slog.Default()
 	}
@@ -97,6 +105,10 @@ func Open(o Options) (*Engine, error) {
 	m.Start()
 	if e.calls, err = newCalls(e); err != nil {
 		return nil, errors.Join(fmt.Errorf("open engine: %w", err), m.Close())
+	}
+	if e.opts.OldAfter > 0 {
+		e.unwatch, e.watched = make(chan struct{}), make(chan struct{})
+		go e.watchdog()
 	}
 	if o.Shards == 0 {
 		e.unfollow, e.followed = make(chan struct{}), make(chan struct{})
@@ -195,6 +207,10 @@ func (e *Engine) Close() error {
 	e.shardsMu.Lock() // whoever has it ends; whoever comes later sees closing
 	e.closing.Store(true)
 	e.shardsMu.Unlock()
+	if e.unwatch != nil {
+		close(e.unwatch)
+		<-e.watched
+	}
 	if e.unfollow != nil {
 		close(e.unfollow)
 		<-e.followed

@@ -59,6 +59,10 @@ type Options struct {
 	// nil means a warning to Logger.
 	OnSlowHandler func(SlowHandler)
 
+	// OldAfter is after what time an operation in flight is reported to Logger, once,
+	// with all that is known about it; 0 means 30 s, less than 0 never.
+	OldAfter time.Duration
+
 	// OnPanic is told of a handler that panicked, in the goroutine and the context
 	// of that handler; nil means an error to Logger, with the stack.
 	OnPanic func(HandlerPanic)

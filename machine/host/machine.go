@@ -70,6 +70,7 @@ type Machine struct {
 	arenas arenas
 	next   atomic.Uint32 // shard that the next goroutine is given
 
+	opened  atomic.Uint64 // ports ever
 	portsMu lockdep.Mutex
 	ports   atomic.Pointer[[]*Port] // all; replaced under portsMu
 

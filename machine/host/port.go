@@ -60,6 +60,7 @@ type device interface {
 
 // A Port takes requests and calls their Complete. Any goroutine may use it.
 type Port struct {
+	id   uint64 // in the order of opening
 	m    *Machine
 	rc   *Context // the atomic context of whoever reaps; guarded by reapMu
 	dev  device
@@ -106,6 +107,7 @@ func newPort(m *Machine, cpu machine.CPU, dev device, limit int) *Port {
 	nameLock(&p.reapMu, "port.reap")
 	nameLock(&p.leadMu, "port.lead")
 	nameLock(&p.followers.mu, "port.followers")
+	p.id = m.opened.Add(1)
 	if m.cfg.Faults != nil {
 		p.dev = newFaulty(dev, m.cfg.Faults)
 	}
