@@ -67,6 +67,8 @@ func measureHere(s spec) (measurement, error) {
 		m, err = measureStream(s, e)
 	case "caller", "dsync", "files":
 		m, err = measureCaller(s, e)
+	case "group":
+		m, err = measureGroups(s, e)
 	case "task", "inline":
 		m, err = measureHandlers(s, e)
 	case "inflight":

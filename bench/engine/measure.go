@@ -111,10 +111,11 @@ func measureFdatasync(s spec) (measurement, error) {
 		return nil, err
 	}
 	var next atomic.Int64
+	group := int64(max(1, s.Count)) // records that are written together
 	m, err := loops(s, func(_ int, once func(func() error) bool) {
-		buf := mapped(s.Block)
+		buf := mapped(s.Block * int(group))
 		for once(func() error {
-			off := (next.Add(1) - 1) % (s.Bytes / int64(s.Block)) * int64(s.Block)
+			off := (next.Add(1) - 1) % (s.Bytes / int64(len(buf))) * int64(len(buf))
 			if _, err := file.WriteAt(buf, off); err != nil {
 				return err
 			}
@@ -122,7 +123,75 @@ func measureFdatasync(s spec) (measurement, error) {
 		}) {
 		}
 	})
+	if m != nil {
+		m[commits] *= float64(group)
+		m[cpuIO] /= float64(group)
+	}
 	return m, errors.Join(err, file.Close())
+}
+
+// measureGroups is the log of as many committers as the depth, each of which has
+// one record at a time: the records that wait when others have become durable
+// are written together, direct, as one operation that is durable when it ends.
+func measureGroups(s spec, e *endio.Engine) (measurement, error) {
+	file, err := e.OpenFile(s.Path, os.O_RDWR, 0, endio.Direct)
+	if err != nil {
+		return nil, err
+	}
+	meter, rec := newMeter(s), newRecorder()
+	var stop atomic.Bool
+	done := make(chan error, 1)
+	go func() { done <- groupLoop(s, e, file, meter, rec, &stop) }()
+	p := meter.run(func() {}, func() { stop.Store(true) })
+	if err := <-done; err != nil {
+		return nil, err
+	}
+	return result(p, rec)
+}
+
+func groupLoop(s spec, e *endio.Engine, file *endio.File, meter *meter, rec *recorder, stop *atomic.Bool) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	q, err := e.NewQueue(endio.QueueOptions{Depth: max(2, s.Depth)})
+	if err != nil {
+		return err
+	}
+	buffers, err := e.NewBuffers(s.Depth, s.Block)
+	if err != nil {
+		return err
+	}
+	var waiting [][]byte // records of committers that are not being written
+	for range s.Depth {
+		waiting = append(waiting, buffers.Get())
+	}
+	var failed error
+	next := int64(0)
+	for failed == nil && (q.InFlight() > 0 || !stop.Load()) {
+		if len(waiting) > 0 && !stop.Load() {
+			if next+int64(len(waiting)*s.Block) > s.Bytes {
+				next = 0
+			}
+			records, start := waiting, time.Now()
+			waiting = nil
+			op := &endio.Op{File: file, Kind: endio.Write, DSync: true, Bufs: records, Off: next, Done: func(_ *endio.Context, op *endio.Op) {
+				failed = errors.Join(failed, op.Err)
+				for range records {
+					if meter.measuring.Load() {
+						rec.add(time.Since(start))
+					}
+				}
+				waiting = append(waiting, records...)
+			}}
+			next += int64(len(records) * s.Block)
+			if err := q.Submit(op); err != nil {
+				return err
+			}
+		}
+		if _, err := q.Reap(1); err != nil {
+			return err
+		}
+	}
+	return errors.Join(failed, q.Close())
 }
 
 // loops runs body in a goroutine for each of the depth. body does its operations

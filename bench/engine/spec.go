@@ -136,6 +136,8 @@ func allSpecs(s settings, file, loop, stream *place) []spec {
 	add(on(file, spec{Section: "wal", Row: "4 at a time", Peer: "os.File", How: "fdatasync", Write: true, Depth: 1}))
 	add(on(file, spec{Section: "wal", Row: "4 at a time", Peer: "os.File, 4 goroutines", How: "fdatasync", Write: true, Depth: 4}))
 	add(on(file, spec{Section: "wal", Row: "4 at a time", Peer: "caller, DSync", How: "dsync", Write: true, Ordered: true, Depth: 4}))
+	add(on(file, spec{Section: "wal", Row: "4 at a time", Peer: "os.File, groups", How: "fdatasync", Write: true, Depth: 1, Count: 4}))
+	add(on(file, spec{Section: "wal", Row: "4 at a time", Peer: "caller, DSync, groups", How: "group", Write: true, Ordered: true, Depth: 4}))
 	for _, depth := range []int{16, 64, 256} {
 		for _, shards := range []int{1, 2} {
 			add(on(fast, spec{Section: "shards", Row: fmt.Sprintf("depth %d", depth), Peer: fmt.Sprintf("%d", shards), How: "task", Depth: depth, Shards: shards}))

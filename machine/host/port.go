@@ -81,6 +81,9 @@ type Port struct {
 	lastFile *File
 	lastSlot int32
 	fileFree []int32
+	// gathering is set while the leader lets those run whom it has woken, before it
+	// enters the kernel: what they submit goes with it. Guarded by submitMu.
+	gathering bool
 
 	_      [cacheLine]byte
 	reapMu lockdep.Mutex
@@ -150,7 +153,7 @@ func (p *Port) Submit1(flush bool, r *Request) {
 		p.pushLocked(r)
 		p.startLocked()
 	}
-	if flush || p.dev.unflushed() >= lazyBatch {
+	if n := p.dev.unflushed(); n >= lazyBatch || flush && !p.gathering {
 		p.flushLocked()
 	}
 	p.submitMu.Unlock()
@@ -472,9 +475,23 @@ func (p *Port) waitFor(w *waiter, done *atomic.Bool) {
 func (p *Port) leadFor(done *atomic.Bool) {
 	for !done.Load() {
 		p.wait()
-		p.reap()
+		if n, _ := p.reap(); n > 1 && !done.Load() {
+			p.gather()
+		}
 	}
 	p.leave()
+}
+
+// gather lets those run whom the leader has woken: what they submit then costs
+// one system call together, that of the leader's next wait.
+func (p *Port) gather() {
+	p.submitMu.Lock()
+	p.gathering = true
+	p.submitMu.Unlock()
+	runtime.Gosched()
+	p.submitMu.Lock()
+	p.gathering = false
+	p.submitMu.Unlock()
 }
 
 // Cancel asks that r be stopped. Whether it is or not, its Complete is called as
