@@ -56,10 +56,10 @@ fuzz-fiojob:
 
 # engine: its levers and limits beside fio, os.File and plain buffered I/O (root adds loop device and memory limit).
 .PHONY: bench-engine bench-engine-quick
-bench-engine:
-	cd bench/engine && go run . -doc ../../docs/benchmarks.md -plot ../../docs -json bench-engine.json
+bench-engine: fio
+	cd bench/engine && go run . -doc ../../docs/benchmarks.md -plot ../../docs -json ../../engine.out
 
-bench-engine-quick:
+bench-engine-quick: fio
 	cd bench/engine && go run . -quick
 # sim: the engine's completion code on the simulated kernel, all checks; and SPIN on an equivalent model beside it.
 .PHONY: sim-full sim-mutants bench-check-spin

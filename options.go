@@ -101,7 +101,9 @@ const (
 	Direct FileOption = 1 << iota
 
 	// Uncached goes through the page cache and leaves nothing there (RWF_DONTCACHE,
-	// or the like done by hand where the kernel or file system lacks it).
+	// or the like done by hand where the kernel or file system lacks it). Of a
+	// stream some MiB stay until the next Sync, until Close, or until the file was
+	// idle for 50 ms.
 	Uncached
 )
 

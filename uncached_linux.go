@@ -45,7 +45,8 @@ type uncached struct {
 	pending int64  // bytes in spans
 	moved   bool   // there was a transfer since the timer was set
 	timer   *time.Timer
-	armed   bool // the timer runs
+	armed   bool  // the timer runs
+	burst   int64 // bytes since the file was idle
 }
 
 // A span is part of the file.
@@ -63,6 +64,9 @@ const (
 	uncachedChunk = 1 << 20
 	// uncachedMost makes a transfer wait for others that drop.
 	uncachedMost = 4 * uncachedLag
+	// uncachedStream is how much makes a stream. Up to there each transfer is dropped
+	// before its handler runs: a few of them need no lag.
+	uncachedStream = 4 << 20
 	// uncachedIdle is after how long without a transfer everything is dropped.
 	uncachedIdle = 50 * time.Millisecond
 	// readAhead bounds what the kernel reads on its own, and the size of a folio.
@@ -105,6 +109,7 @@ func (u *uncached) note(kind Kind, off int64, n int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.pending += s.end - s.start
+	u.burst += s.end - s.start
 	if at := len(u.spans) - 1; at >= u.begun && u.spans[at].dirty == s.dirty && u.spans[at].end == s.start && s.end-u.spans[at].start <= uncachedChunk {
 		u.spans[at].end = s.end
 	} else {
@@ -128,9 +133,11 @@ func (u *uncached) settle(kind Kind) {
 		return
 	}
 	u.mu.Lock()
-	pending, whole := u.pending, len(u.spans)-1-u.begun
+	pending, whole, burst := u.pending, len(u.spans)-1-u.begun, u.burst
 	u.mu.Unlock()
 	switch {
+	case burst <= uncachedStream:
+		u.sweep(0)
 	case pending > uncachedMost:
 		u.sweep(uncachedLag)
 	case (pending > uncachedLag+uncachedChunk || whole > 0 && u.refuse.Load()) && u.sweepMu.TryLock():
@@ -261,7 +268,7 @@ func (u *uncached) idle() {
 		u.mu.Unlock()
 		return
 	}
-	u.armed = false
+	u.armed, u.burst = false, 0
 	u.mu.Unlock()
 	u.sweep(0)
 }

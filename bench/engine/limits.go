@@ -91,13 +91,12 @@ func limits(r *report) []limit {
 				}
 			}
 		case "wal":
-			for _, peer := range []string{"os.File", "os.File, 4 goroutines"} {
-				if v, ok := ratio(w, "caller, DSync, groups", peer, commits); ok {
-					add(w, "commits/s in groups / "+peer, v, 2, false)
+			for _, way := range []string{"caller, DSync", "caller, DSync, groups"} {
+				for _, peer := range []string{"os.File", "os.File, 4 goroutines", "os.File, groups"} {
+					if v, ok := ratio(w, way, peer, commits); ok {
+						add(w, way+": commits/s / "+peer, v, 2, false)
+					}
 				}
-			}
-			if v, ok := ratio(w, "caller, DSync, groups", "os.File, groups", commits); ok {
-				add(w, "commits/s in groups / os.File in groups", v, 1, false)
 			}
 		}
 	}

@@ -82,7 +82,7 @@ func (r *report) writePlot(path string) error {
 			}
 		}
 		if len(points) > 1 {
-			shards = append(shards, n+" shards", points)
+			shards = append(shards, "shards: "+n, points)
 		}
 	}
 	if len(shards) > 0 {

@@ -89,8 +89,14 @@ func (r *report) add(s spec, m measurement) {
 func (r *report) finish() {
 	for _, w := range r.Rows {
 		for _, c := range w.Cells {
+			var figures []string
+			for _, s := range sections {
+				if s.name == w.Section {
+					figures = s.figures
+				}
+			}
 			c.Median, c.Low, c.High = measurement{}, measurement{}, measurement{}
-			for figure := range c.Rounds[0] {
+			for _, figure := range figures {
 				var values []float64
 				for _, m := range c.Rounds {
 					values = append(values, m[figure])
