@@ -68,8 +68,8 @@ type Options struct {
 	OnPanic func(HandlerPanic)
 
 	// Faults, if not nil, make the storage misbehave in the ways that a program must
-	// be ready for: errors, short transfers, delays, disorder. For tests. Blocking
-	// calls on files are not exempt.
+	// be ready for: errors, short transfers, delays, disorder. For tests. Blocking calls
+	// meet them only when many come at a time: the others are plain system calls.
 	Faults *host.Faults
 
 	// Logger gets warnings; nil means slog.Default().
