@@ -91,9 +91,16 @@ func Decisions(t *Tree) []Violation {
 			all = append(all, Violation{f.Path, 0, "has the number of " + other})
 		}
 		byNumber[m[1]] = f.Path
-		for _, want := range []string{"# " + m[1] + ": ", "Status: ", "## Context", "## Decision", "## Cost"} {
-			if !bytes.Contains(f.Text, []byte(want)) {
-				all = append(all, Violation{f.Path, 0, "has no " + strings.TrimSpace(want)})
+		number := strings.TrimLeft(m[1], "0")
+		for name, want := range map[string]string{
+			"title with its number": `^# 0*` + number + `[.:] `,
+			"Status":                `^Status: `,
+			"Context":               `^(## Context$|Context: )`,
+			"Decision":              `^(## Decision$|Decision: )`,
+			"Cost":                  `^(## Cost$|Cost: )`,
+		} {
+			if !regexp.MustCompile("(?m)" + want).Match(f.Text) {
+				all = append(all, Violation{f.Path, 0, "has no " + name})
 			}
 		}
 	}

@@ -78,9 +78,9 @@ var rules = []struct {
 	}, []string{"README.md: its program"}},
 	{"decisions", Decisions, map[string]string{
 		"docs/adr/0001-a.md": "# 0001: a\nStatus: x\n## Context\n## Decision\n## Cost",
-		"docs/adr/0001-b.md": "# 0001: a\nStatus: x\n## Context\n## Decision\n",
+		"docs/adr/0001-b.md": "# 0002: a\nStatus: x\n## Context\n## Decision\nCost: none",
 		"docs/adr/c.md":      "",
-	}, []string{"docs/adr/0001-b.md: has the number of docs/adr/0001-a.md", "docs/adr/0001-b.md: has no ## Cost", "docs/adr/c.md: want a name"}},
+	}, []string{"docs/adr/0001-b.md: has the number of docs/adr/0001-a.md", "docs/adr/0001-b.md: has no title with its number", "docs/adr/c.md: want a name"}},
 }
 
 // TestRulesFind tries each rule on a tree that breaks it.
