@@ -89,12 +89,12 @@ linear:
 fuzz-fsxlog:
 	go test ./fsxlog -run NONE -fuzz FuzzParse -fuzztime 1m
 
-# check: every scenario; findings: docs/findings.md from the runs of the checker.
-.PHONY: check check-slow findings findings-current fuzz-scenario
-check:
+# scenarios: every scenario that decides in minutes; scenarios-slow: the others too; findings: docs/findings.md from the runs of the checker.
+.PHONY: scenarios scenarios-slow findings findings-current fuzz-scenario
+scenarios:
 	go run ./cmd/endio check all
 
-check-slow:
+scenarios-slow:
 	go run ./cmd/endio check all --slow
 
 findings:
