@@ -16,7 +16,10 @@ import (
 // sim-full) the large checks are among them.
 func TestEngine(t *testing.T) {
 	configs := append(sim.Configs(), sim.Config{Preemption: sim.Full, Concurrent: true})
-	if raceDetector || testing.Short() {
+	switch {
+	case raceDetector:
+		configs = configs[:1]
+	case testing.Short():
 		configs = []sim.Config{{}, {Preemption: sim.Full}}
 	}
 	for _, k := range Checks() {

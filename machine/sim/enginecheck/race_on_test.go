@@ -5,5 +5,5 @@
 package enginecheck
 
 // raceDetector: the detector makes a search ten times slower and has nothing to find in
-// a single goroutine at a time; two configurations do.
+// a single goroutine at a time; one configuration does.
 const raceDetector = true
