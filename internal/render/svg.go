@@ -28,7 +28,7 @@ var svgColours = []struct{ prefix, fill, line string }{
 	{"softirq", "#fdeccd", "#b9770e"},
 	{"kworker", "#e2f0d9", "#4a7c2b"},
 	{"rescuer", "#e2f0d9", "#4a7c2b"},
-	{"io-wq", "#e2f0d9", "#4a7c2b"},
+	{"iou-", "#e2f0d9", "#4a7c2b"},
 	{"hotplug", "#ece2f5", "#6c3f99"},
 	{"", "#dfeaf7", "#2a5d9c"},
 }
@@ -72,7 +72,7 @@ func (d *drawing) head() {
 	if title == "" {
 		title = d.a.File.Name
 	}
-	for _, l := range wrap(title, (d.width-2*svgMargin)/9) {
+	for _, l := range wrap(title, (d.width-2*svgMargin)/11) {
 		d.text(svgMargin, d.y, `font-size="17" font-weight="bold"`, l)
 		d.y += 22
 	}
