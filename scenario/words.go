@@ -122,7 +122,7 @@ var states = []struct {
 }{
 	{"OFFLINE", false}, {"BLOCK_SOFTIRQ_DEAD", false}, {"BIO_DEAD", false}, {"BLK_MQ_DEAD", false},
 	{"WORKQUEUE_PREP", true}, {"RCUTREE_PREP", true}, {"TIMERS_PREPARE", false}, {"BP_PREPARE_DYN", false},
-	{"BRINGUP_CPU", false}, {"SCHED_STARTING", false}, {"RCUTREE_DYING", false}, {"TICK_DYING", false},
+	{"BRINGUP_CPU", true}, {"SCHED_STARTING", false}, {"RCUTREE_DYING", false}, {"TICK_DYING", false},
 	{"TEARDOWN_CPU", true}, {"SCHED_WAIT_EMPTY", false}, {"SMPBOOT_THREADS", true},
 	{"IRQ_AFFINITY_ONLINE", true}, {"BLK_MQ_ONLINE", true}, {"WORKQUEUE_ONLINE", true},
 	{"RCUTREE_ONLINE", true}, {"AP_ONLINE_DYN", false}, {"AP_ACTIVE", true}, {"ONLINE", false},

@@ -59,9 +59,9 @@ func (m *model) iomapDioRW(c *sim.Context, r *request, sync bool) {
 	if !write || sync || r.step.Extending || r.step.Shared && m.v.extentsToWork {
 		r.callerComp = false // IOMAP_DIO_CALLER_COMP does not survive the extent
 	}
-	m.state[r.id].begun = true
 	m.annotateBegin(c, r, sync)
 	n.DioBegin(c)
+	m.state[r.id].begun = true
 	if r.callerComp && !m.v.split && r.ring.mode != sim.RingSQPoll {
 		n.Owes(r.owner)
 	}
@@ -104,10 +104,10 @@ func (m *model) iomapDioCompleteWork(c *sim.Context, r *request) {
 
 // iomapDioComplete is iomap_dio_complete: the file system's end_io, then inode_dio_end.
 func (m *model) iomapDioComplete(c *sim.Context, r *request) {
-	if r.step.Extending || r.step.Shared {
+	if r.extents != nil {
 		c.MightSleep("end_io of the file system, which changes extents")
+		r.extents.Store(c, true)
 	}
-	m.state[r.id].fsDone = true
 	if r.dioSlot && m.v.split {
 		return // inode_dio_end was in the hook
 	}
@@ -165,9 +165,14 @@ func (m *model) annotateEnd(c *sim.Context, r *request) {
 // checkDrained finds I/O that was in flight and has not done all of its work on the
 // inode although the drain has returned.
 func (m *model) checkDrained(c *sim.Context, n *inode) {
+	var begun []*request // in the step that saw the count at zero
 	for i, r := range m.reqs {
-		st := m.state[i]
-		if r.ino == n && st.begun && !st.fsDone && (r.step.Shared || r.step.Extending) {
+		if r.ino == n && r.extents != nil && m.state[i].begun {
+			begun = append(begun, r)
+		}
+	}
+	for _, r := range begun {
+		if !r.extents.Load(c) {
 			c.Fail(notDrained, "%q has drained inode %s, and the end_io of write %d, which changes extents, has not run", c.Name(), n.name, r.id)
 		}
 	}

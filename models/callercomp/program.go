@@ -83,13 +83,14 @@ type request struct {
 	done  *sim.Completion // of synchronous I/O
 	work  *sim.Work       // on s_dio_done_wq
 
-	callerComp bool // IOCB_DIO_CALLER_COMP is still set
-	dioSlot    bool // kiocb.dio_complete is set
+	callerComp bool              // IOCB_DIO_CALLER_COMP is still set
+	dioSlot    bool              // kiocb.dio_complete is set
+	extents    *sim.Atomic[bool] // end_io has changed the extents, as it must; or nil
 	annotated  *sim.Context
 }
 
 // reqState is what the checks look at.
-type reqState struct{ begun, fsDone, ended, cqe bool }
+type reqState struct{ begun, ended, cqe bool }
 
 // dioClass is the lock class that the thread proposes for the dio count.
 var dioClass = &lockdep.Class{Name: "inode", Outer: lockdep.WaitSleep, Inner: lockdep.WaitSleep, Type: lockdep.Normal}
@@ -177,6 +178,9 @@ func (m *model) actor(a *scenario.Actor, conf scenario.Config) {
 			continue
 		}
 		r.owner = t
+		if r.step.Shared || r.step.Extending {
+			r.extents = sim.NewAtomic(m.k, nil, "extents", false)
+		}
 		r.done = m.k.NewCompletion(nil, fmt.Sprintf("I/O %d", r.id))
 		r.work = m.k.NewWork(nil, fmt.Sprintf("dio %d", r.id), 0, func(c *sim.Context) { m.iomapDioCompleteWork(c, r) })
 		if name := a.Steps[i].Ring; name != "" {

@@ -177,6 +177,9 @@ func (m *model) step(c *sim.Context, st *scenario.Step) {
 // noteAdd is called under the protection of the list.
 func (m *model) noteAdd(b *modelBio, cpu int) {
 	m.state[b.id].cpu = cpu
+	if !m.fifo {
+		return // the order would only tell states apart
+	}
 	for _, id := range m.added {
 		if id == b.id {
 			return

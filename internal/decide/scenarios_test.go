@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package decide
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"endio/explore"
+	"endio/machine/sim"
+	"endio/scenario"
+)
+
+func parse(t *testing.T, name string) *scenario.File {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("../../scenarios", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := scenario.Parse(name, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestReductions compares the verdict over states with the one over classes of
+// executions, found without any notion of state, on scenarios small enough for both.
+func TestReductions(t *testing.T) {
+	for _, name := range []string{"fallocate.scn", "null-handler.scn", "shared-extents.scn"} {
+		f := parse(t, name)
+		for _, c := range f.Cases() {
+			if c.Config.Ring == "sqpoll" || c.Version == "endio" {
+				continue // many classes
+			}
+			a, err := Decide(context.Background(), f, c, Options{Strategy: "cached"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := Program(f, c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := explore.Explore(context.Background(), p, explore.Options{MaxExecutions: 20000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Verdict != a.Verdict && r.Verdict != explore.Unknown {
+				t.Errorf("%s, %s, %s: %s over states, %s over executions", name, c.Version, c.Config, a.Verdict, r)
+			}
+		}
+	}
+}
+
+// TestEveryFileParses parses all scenarios: `endio check all` is for the verdicts.
+func TestEveryFileParses(t *testing.T) {
+	names, err := filepath.Glob("../../scenarios/*.scn")
+	if err != nil || len(names) < 20 {
+		t.Fatalf("%d scenarios, %v", len(names), err)
+	}
+	for _, n := range names {
+		f := parse(t, filepath.Base(n))
+		if f.Title == "" {
+			t.Errorf("%s has no title", n)
+		}
+		for _, c := range f.Cases() {
+			if _, err := Program(f, c); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestStates compares the hotplug states of the language with those of the machine.
+func TestStates(t *testing.T) {
+	type state struct {
+		name  string
+		fails bool
+	}
+	var said, real []state
+	scenario.StateCanFail(func(n string, f bool) { said = append(said, state{n, f}) })
+	p := &explore.Program{Name: "states", Init: func(x *explore.Exec) {
+		real = nil
+		sim.New(x, sim.Config{}).States(func(n string, f bool) { real = append(real, state{n, f}) })
+	}}
+	if _, err := explore.Explore(context.Background(), p, explore.Options{MaxExecutions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if len(said) != len(real) {
+		t.Fatalf("the language has %d states, the machine %d", len(said), len(real))
+	}
+	for i := range said {
+		if said[i] != real[i] {
+			t.Errorf("state %d: the language says %v, the machine %v", i, said[i], real[i])
+		}
+	}
+}
