@@ -506,3 +506,59 @@ func TestNoAllocations(t *testing.T) {
 		})
 	})
 }
+
+// TestPartialWritesDrain submits direct writes that cover blocks of the file system
+// in part, among writes of whole blocks, and truncates in between: each
+// partial write has the inode for itself, and none is left when Truncate returns.
+func TestPartialWritesDrain(t *testing.T) {
+	backends(t, func(t *testing.T, e *endio.Engine) {
+		f, _ := open(t, e, 64*block, endio.Direct)
+		if f.Align().Offset >= block {
+			t.Skipf("direct I/O here is of %d bytes at least: no write is partial", f.Align().Offset)
+		}
+		q, err := e.NewQueue(endio.QueueOptions{Depth: 16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		part := f.Align().Offset
+		const rounds = 20
+		for round := range rounds {
+			var ops []*endio.Op
+			want := e.AlignedBuffer(8 * block)
+			for i := range 8 * block / part {
+				buf := e.AlignedBuffer(part)
+				for j := range buf {
+					buf[j] = byte(round + i)
+				}
+				copy(want[i*part:], buf)
+				ops = append(ops, &endio.Op{File: f, Kind: endio.Write, Buf: buf, Off: int64(i * part), Done: func(_ *endio.Context, op *endio.Op) {
+					if op.Err != nil || op.N != part {
+						t.Errorf("write at %d: %d, %v", op.Off, op.N, op.Err)
+					}
+				}})
+			}
+			whole := &endio.Op{File: f, Kind: endio.Write, Buf: e.AlignedBuffer(block), Off: 32 * block, Done: func(_ *endio.Context, op *endio.Op) {
+				if op.Err != nil {
+					t.Error(op.Err)
+				}
+			}}
+			if err := q.Submit(append(ops, whole)...); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Truncate(64 * block); err != nil {
+				t.Fatal(err)
+			}
+			// All came before the truncation, so all is there, whether handlers ran or not.
+			got := e.AlignedBuffer(8 * block)
+			if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("round %d: the partial writes are not all there (%v)", round, err)
+			}
+			if err := q.Drain(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -183,7 +183,7 @@ func (f *File) check(kind Kind, buf []byte, bufs [][]byte, off int64, want int) 
 // partial reports whether a direct write covers a block of the file system in
 // part: two such writes to one block must not overlap, or one undoes the other.
 func (f *File) partial(off int64, n int) bool {
-	return f.direct && (off%f.block != 0 || int64(n)%f.block != 0)
+	return f.direct && !f.key.isDevice && (off%f.block != 0 || int64(n)%f.block != 0)
 }
 
 // ReadAt reads len(p) bytes at off, as [io.ReaderAt] wants it. It blocks.

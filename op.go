@@ -250,8 +250,64 @@ func (op *Op) issue(c machine.Context) {
 		op.cancel = &canceler{op: op}
 		op.cancel.stop = context.AfterFunc(op.Ctx, op.cancel.run)
 	}
+	if op.Kind == Write && op.File.partial(op.Off, op.want) {
+		op.reserve(c)
+		return
+	}
 	if op.inode.Begin(c, &op.held) {
 		op.start(false)
+	}
+}
+
+// alone is a write that has to have its inode for itself.
+type alone struct {
+	op   *Op
+	bio  bio.Bio
+	turn *dio.Turn
+}
+
+// reserve gets op in line for its inode, now, so that whoever drains the inode
+// later waits for it; a worker does the waiting and the write.
+func (op *Op) reserve(c machine.Context) {
+	a := &alone{op: op}
+	a.bio.EndIO, a.bio.Private = runAlone, a
+	if err := a.bio.Start(); err != nil {
+		panic(err) // it is new, and has a handler
+	}
+	a.turn = op.inode.Reserve(c)
+	op.File.e.batches.Defer(c, &a.bio)
+}
+
+// runAlone writes while no other I/O is in flight on the inode, and then lets op
+// complete in the context that it asked for. A worker calls it.
+func runAlone(c machine.Context, b *bio.Bio) {
+	a := b.Private.(*alone)
+	op, inode, p := a.op, a.op.inode, a.op.port
+	if err := inode.Await(c, a.turn); err != nil {
+		panic(err) // workers may block
+	}
+	f := op.File
+	switch {
+	case f.closed.Load():
+		op.Err = op.refuse(ErrClosed, "")
+	case op.Ctx != nil && op.Ctx.Err() != nil:
+		op.Err = op.Ctx.Err()
+	default:
+		op.writeAlone()
+	}
+	op.inode = nil // was never counted: the turn stood for it
+	op.req.Op = host.OpNop
+	inode.Admit(c)
+	p.Submit1(true, &op.req)
+	p.Offer()
+}
+
+// writeAlone does the system calls of a write.
+func (op *Op) writeAlone() {
+	for op.aim(); ; op.aim() {
+		if !op.more(host.Execute(&op.req)) {
+			return
+		}
 	}
 }
 

@@ -54,7 +54,7 @@ type Inode struct {
 	data  machine.Var // announces the fields below
 	held  waiterList  // I/O that is held back; guarded by lock
 	turns turnList    // who wants to exclude, first the holder; guarded by lock
-	spare *turn       // one for reuse; guarded by lock
+	spare *Turn       // one for reuse; guarded by lock
 
 	// What the validator is told: who has the inode for itself owes the Admit that
 	// all others wait for, and who waits for I/O in the middle of a call owes its End.
@@ -92,16 +92,16 @@ func (l *waiterList) push(w *Waiter) {
 	l.tail = w
 }
 
-// A turn is one pending or running exclusive section.
-type turn struct {
-	next *turn
+// A Turn is one pending or running exclusive section.
+type Turn struct {
+	next *Turn
 	mine machine.Counter // 1: at the head, and the one before has admitted
 }
 
-// Ready makes a turn a [machine.Condition].
-func (t *turn) Ready(c machine.Context) bool { return t.mine.Load(c) != 0 }
+// Ready makes a Turn a [machine.Condition].
+func (t *Turn) Ready(c machine.Context) bool { return t.mine.Load(c) != 0 }
 
-type turnList struct{ head, tail *turn }
+type turnList struct{ head, tail *Turn }
 
 // NewInode returns an Inode without I/O.
 func NewInode(m machine.Machine) *Inode {
@@ -193,10 +193,25 @@ func (n *Inode) Exclude(c machine.Context) error {
 	if !c.InTask() {
 		return ErrAtomic
 	}
+	return n.Await(c, n.Reserve(c))
+}
+
+// Reserve gets in line to exclude, and holds new I/O back from the moment that
+// it is its turn. Somebody must call [Inode.Await] for the turn, and then
+// [Inode.Admit]: what comes after waits for that. Any context may call it; it
+// does not block.
+func (n *Inode) Reserve(c machine.Context) *Turn { return n.enqueue(c) }
+
+// Await is the rest of [Inode.Exclude] for a turn that was reserved, and fails
+// where that fails.
+func (n *Inode) Await(c machine.Context, t *Turn) error {
+	if !c.InTask() {
+		return ErrAtomic
+	}
 	if lockdep.Enabled {
 		n.section.Wait(c.Task())
 	}
-	n.wait(c, n.enqueue(c))
+	n.wait(c, t)
 	if lockdep.Enabled {
 		n.section.Owe(c.Task())
 		n.flight.Wait(c.Task()) // what Enter owes no help can bring about
@@ -251,13 +266,13 @@ func (n *Inode) Admit(c machine.Context) {
 }
 
 // enqueue puts a turn at the end of the line. The one at the head holds I/O back.
-func (n *Inode) enqueue(c machine.Context) *turn {
+func (n *Inode) enqueue(c machine.Context) *Turn {
 	n.lock.Lock(c)
 	n.data.Write(c)
 	t := n.spare
 	n.spare = nil
 	if t == nil {
-		t = &turn{mine: n.m.NewCounter("dio.turn", 0)}
+		t = &Turn{mine: n.m.NewCounter("dio.turn", 0)}
 	}
 	if n.turns.tail == nil {
 		n.turns.head, n.turns.tail = t, t
