@@ -147,8 +147,8 @@ func (k *calls) moveAll(f *File, kind Kind, p []byte, off int64) (int, error) {
 			switch errno := syscall.Errno(-res); {
 			case errno == errNotSupported && f.plainCache(flags):
 			case errno == syscall.EINTR:
-			case errno == syscall.EAGAIN && tries < maxTries:
-				tries++
+			case (errno == syscall.EAGAIN || errno == syscall.ECANCELED) && tries < maxTries:
+				tries++ // ECANCELED: see Op.more
 			default:
 				return n, errno
 			}
@@ -181,7 +181,7 @@ func (k *calls) sync(f *File, kind Kind) error {
 	if f.closed.Load() {
 		return f.opError(kind.String(), -1, -1, 0, ErrClosed)
 	}
-	for {
+	for tries := 0; ; tries++ {
 		res := k.do(op, f, nil, 0, false)
 		if res >= 0 {
 			if f.uncached != nil {
@@ -189,7 +189,8 @@ func (k *calls) sync(f *File, kind Kind) error {
 			}
 			return nil
 		}
-		if errno := syscall.Errno(-res); errno != syscall.EINTR {
+		errno := syscall.Errno(-res)
+		if errno != syscall.EINTR && (errno != syscall.ECANCELED || tries >= maxTries) {
 			return f.opError(kind.String(), -1, -1, 0, errno)
 		}
 	}

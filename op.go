@@ -397,6 +397,11 @@ func (op *Op) more(res int32) bool {
 				op.Err = op.Ctx.Err()
 				return false
 			}
+			// Nobody asked for it: the thread that had submitted it has exited, and with
+			// it the kernel's workers that did (io_wq_exit_start, io_uring/io-wq.c).
+			if op.tries++; op.tries <= maxTries {
+				return true
+			}
 		}
 		op.Err = op.File.opError(op.Kind.String(), op.Off, int64(op.want), int64(op.N), errno)
 		return false
