@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"runtime"
 	"runtime/debug"
+	"runtime/trace"
 	"syscall"
 	"time"
 
@@ -495,6 +496,9 @@ func (op *Op) call(c *Context, hc *host.Context) {
 		// Before the handler, which may drain the queue.
 		q.inFlight--
 		q.reaped++
+	}
+	if trace.IsEnabled() {
+		defer trace.StartRegion(context.Background(), "endio."+c.Where().String()).End()
 	}
 	done(c, op)
 }

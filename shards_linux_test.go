@@ -31,7 +31,7 @@ func TestFollow(t *testing.T) {
 	defer e.Close()
 	await := func(n int, why string) {
 		t.Helper()
-		for start := time.Now(); e.Shards() != n; time.Sleep(10 * time.Millisecond) { // sleep: looks at intervals
+		for start := time.Now(); e.Shards() != n; time.Sleep(10 * time.Millisecond) { // sleep: engines tell nobody that they follow
 			if time.Since(start) > time.Minute {
 				t.Fatalf("%s: %d shards, want %d", why, e.Shards(), n)
 			}

@@ -64,7 +64,7 @@ func TestStuck(t *testing.T) {
 		t.Fatal(err)
 	}
 	for !strings.Contains(log.String(), "does not complete") { // the watchdog's part
-		time.Sleep(time.Millisecond) // sleep: looks at intervals
+		time.Sleep(time.Millisecond) // sleep: the log has nobody who could be told
 	}
 	for _, want := range []string{"op=write", "stuck", "offset=8192", "bytes=512", "context=caller"} {
 		if !strings.Contains(log.String(), want) {
