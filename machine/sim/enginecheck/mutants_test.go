@@ -111,7 +111,7 @@ var mutants = []mutant{
 `)},
 	{"the last end wakes nobody", "dio/dio.go", one("	if left == excluded {\n		n.wq.Wake(c)\n	}\n", "")},
 	{"a drain does not wait for what is in flight", "dio/dio.go", one("	n.wait(c, drained{n})\n", "")},
-	{"a drain does not wait for its turn", "dio/dio.go", one("	n.wait(c, n.enqueue(c))\n", "	n.enqueue(c)\n")},
+	{"a drain does not wait for its turn", "dio/dio.go", one("	n.wait(c, t)\n", "")},
 	{"a drain does not help", "dio/dio.go", one("		if !c.Help() {\n			n.wq.Sleep(c, cond)\n		}\n", "		n.wq.Sleep(c, cond)\n")},
 	{"a drain sleeps without looking again", "dio/dio.go", one("			n.wq.Sleep(c, cond)\n", "			n.wq.Sleep(c, never{})\n		}\n	}\n}\n\ntype never struct{}\n\nfunc (never) Ready(machine.Context) bool { return false }\n\nfunc unused(c machine.Context) {\n	for {\n		{\n")},
 	{"a drain does not hold new I/O back", "dio/dio.go", []edit{
