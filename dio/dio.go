@@ -193,7 +193,11 @@ func (n *Inode) Exclude(c machine.Context) error {
 	if !c.InTask() {
 		return ErrAtomic
 	}
-	return n.Await(c, n.Reserve(c))
+	if lockdep.Enabled {
+		n.section.Wait(c.Task())
+	}
+	n.await(c, n.enqueue(c))
+	return nil
 }
 
 // Reserve gets in line to exclude, and holds new I/O back from the moment that
@@ -211,13 +215,18 @@ func (n *Inode) Await(c machine.Context, t *Turn) error {
 	if lockdep.Enabled {
 		n.section.Wait(c.Task())
 	}
+	n.await(c, t)
+	return nil
+}
+
+// await waits for the turn and then for what is in flight.
+func (n *Inode) await(c machine.Context, t *Turn) {
 	n.wait(c, t)
 	if lockdep.Enabled {
 		n.section.Owe(c.Task())
 		n.flight.Wait(c.Task()) // what Enter owes no help can bring about
 	}
 	n.wait(c, drained{n})
-	return nil
 }
 
 // Admit ends the exclusive section of the caller: it starts all I/O that was held
