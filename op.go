@@ -299,7 +299,7 @@ func runAlone(c machine.Context, b *bio.Bio) {
 	op.inode = nil // was never counted: the turn stood for it
 	op.req.Op = host.OpNop
 	inode.Admit(c)
-	p.Submit1(true, &op.req)
+	p.Submit(true, &op.req)
 	p.Offer()
 }
 
@@ -324,7 +324,7 @@ func (op *Op) start(flush bool) {
 	case op.Ctx != nil && op.Ctx.Err() != nil:
 		op.req.Op = host.OpCancelled
 	}
-	op.port.Submit1(flush, &op.req)
+	op.port.Submit(flush, &op.req)
 }
 
 // startHeld issues an operation that an exclusive section has held back.
@@ -368,7 +368,7 @@ func completeOp(c *host.Context, r *host.Request, res int32) {
 	op := r.User.(*Op)
 	if r.Op != host.OpNop && op.more(res) {
 		op.aim()
-		op.port.Submit1(false, r)
+		op.port.Submit(false, r)
 		return
 	}
 	op.finish(c, op.Err)

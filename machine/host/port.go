@@ -129,24 +129,10 @@ func newPort(m *Machine, cpu machine.CPU, dev device, limit int) *Port {
 // InFlight returns how many requests were submitted and not reaped.
 func (p *Port) InFlight() int64 { return p.inFlight.Load() }
 
-// Submit accepts rs; each gets its Complete. With flush they are started at once
-// if the device has room; without, at the latest when somebody waits in the
-// port. Any context may call it; it does not wait for I/O.
-func (p *Port) Submit(flush bool, rs ...*Request) {
-	p.accept(int64(len(rs)))
-	p.submitMu.Lock()
-	for _, r := range rs {
-		p.pushLocked(r)
-	}
-	p.startLocked()
-	if flush || p.dev.unflushed() >= lazyBatch {
-		p.flushLocked()
-	}
-	p.submitMu.Unlock()
-}
-
-// Submit1 is Submit of one request.
-func (p *Port) Submit1(flush bool, r *Request) {
+// Submit accepts r, which gets its Complete. With flush it is started at once if
+// the device has room, unless the leader is about to do so; without, at the latest
+// when somebody waits in the port. Any context may call it; it does not wait for I/O.
+func (p *Port) Submit(flush bool, r *Request) {
 	p.accept(1)
 	p.submitMu.Lock()
 	if p.head != nil || !p.startOneLocked(r) {
