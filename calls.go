@@ -43,13 +43,13 @@ const callDepth = 1024
 
 // enter begins an I/O of a blocking call on f; it waits while an exclusive section
 // holds I/O back. The caller calls leave.
-func (k *calls) enter(f *File) {
+func (k *calls) enter(f *File, kind Kind, off int64, n int) {
 	c := k.e.m.Anyone()
 	f.inode.Enter(c)
 	if f.inode.TryBegin(c) {
 		return
 	}
-	h := &heldCall{wq: k.e.m.NewWaitQueue("call.held")}
+	h := &heldCall{wq: k.e.m.NewWaitQueue("call.held"), f: f, kind: kind, off: off, n: n}
 	h.held.Op = h
 	h.held.Start = func(c machine.Context, w *dio.Waiter) {
 		h := w.Op.(*heldCall)
@@ -76,6 +76,11 @@ type heldCall struct {
 	held  dio.Waiter
 	begun atomic.Bool
 	wq    machine.WaitQueue
+
+	f    *File // what the call is, for a list
+	kind Kind
+	off  int64
+	n    int
 }
 
 // Ready makes a heldCall a [machine.Condition].
@@ -100,7 +105,7 @@ func (k *calls) transfer(f *File, kind Kind, p []byte, off int64) (int, error) {
 		})
 		return n, err
 	}
-	k.enter(f)
+	k.enter(f, kind, off, len(p))
 	defer k.leave(f)
 	if f.closed.Load() {
 		return 0, f.opError(kind.String(), off, int64(len(p)), 0, ErrClosed)
@@ -176,7 +181,7 @@ func (k *calls) sync(f *File, kind Kind) error {
 	if k.e.m.InInline() {
 		return f.opError(kind.String(), -1, -1, 0, ErrWouldBlock)
 	}
-	k.enter(f)
+	k.enter(f, kind, -1, 0)
 	defer k.leave(f)
 	if f.closed.Load() {
 		return f.opError(kind.String(), -1, -1, 0, ErrClosed)

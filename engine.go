@@ -29,6 +29,9 @@ type Engine struct {
 	submitted atomic.Int64      // Inline and Task operations ever
 	idle      machine.WaitQueue // Close waits here for their handlers
 
+	aloneMu lockdep.Mutex
+	alone   map[*alone]struct{} // writes in line for their inode; guarded by aloneMu
+
 	sightMu lockdep.Mutex
 	sighted map[flightKey]sighting // at the last look; guarded by sightMu
 	unwatch chan struct{}          // closed to end the watchdog; nil: it does not run
@@ -69,6 +72,7 @@ func Open(o Options) (*Engine, error) {
 		inodes: make(map[inodeKey]*inodeRef),
 		files:  make(map[*File]struct{}),
 		queues: make(map[*Queue]struct{}),
+		alone:  make(map[*alone]struct{}),
 	}
 	if o.OldAfter == 0 {
 		e.opts.OldAfter = 30 * time.Second

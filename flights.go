@@ -4,9 +4,11 @@ package endio
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
+	"endio/dio"
 	"endio/machine/host"
 )
 
@@ -19,7 +21,8 @@ type Flight struct {
 	In      string        `json:"in"`      // context of the handler; "call" for blocking calls
 	Age     time.Duration `json:"age"`     // since it was first seen: it is at least so old
 	Shard   int           `json:"shard"`   // shard, or that of the queue
-	Started bool          `json:"started"` // false: in line for room in the ring
+	Started bool          `json:"started"` // false: in line for room in the ring, or held back
+	Held    bool          `json:"held"`    // held back by Truncate or the like, or in line for the inode
 	Led     bool          `json:"led"`     // somebody waits in the kernel for it
 	Waiting int           `json:"waiting"` // goroutines that wait for its ring besides
 }
@@ -33,12 +36,17 @@ type sighting struct {
 	logged bool
 }
 
-type flightKey struct{ port, serial uint64 }
+// A flightKey tells a request in a port from all others, or a submission of an
+// operation that is held back.
+type flightKey struct {
+	port, serial uint64
+	held         any // *Op, *heldCall or *alone; nil: in a port
+}
 
-// Flights returns what is in flight with the kernel or in line for it, oldest first.
-// Operations that an exclusive section holds back are not among them. Nothing is
-// noted for an operation when it starts, so its age counts from when this method or
-// the watchdog ([Options.OldAfter]) first saw it. Any goroutine may call it.
+// Flights returns what is in flight with the kernel, in line for it, or held back by
+// an exclusive section, oldest first. Nothing is noted for an operation when it
+// starts, so its age counts from when this method or the watchdog
+// ([Options.OldAfter]) first saw it. Any goroutine may call it.
 func (e *Engine) Flights() []Flight {
 	list, _ := e.sight(time.Now())
 	return list
@@ -50,6 +58,19 @@ func (e *Engine) sight(now time.Time) (all, old []Flight) {
 	seen := make(map[flightKey]sighting)
 	e.sightMu.Lock()
 	defer e.sightMu.Unlock()
+	add := func(f Flight, key flightKey) {
+		s, known := e.sighted[key]
+		if !known {
+			s.since = now
+		}
+		f.Age = now.Sub(s.since)
+		if e.opts.OldAfter > 0 && f.Age >= e.opts.OldAfter && !s.logged {
+			s.logged = true
+			old = append(old, f)
+		}
+		seen[key] = s
+		all = append(all, f)
+	}
 	for _, h := range e.m.Flights() {
 		f := Flight{Op: flightOps[h.Op], Off: h.Off, Len: h.Len, In: "call", Shard: int(h.CPU), Started: h.Started, Led: h.Led, Waiting: int(h.Waiting)}
 		if h.File != nil {
@@ -59,23 +80,57 @@ func (e *Engine) sight(now time.Time) (all, old []Flight) {
 			f.In = op.In.String()
 		}
 		if h.Started {
-			key := flightKey{h.Port, h.Serial}
-			s, known := e.sighted[key]
-			if !known {
-				s.since = now
-			}
-			f.Age = now.Sub(s.since)
-			if e.opts.OldAfter > 0 && f.Age >= e.opts.OldAfter && !s.logged {
-				s.logged = true
-				old = append(old, f)
-			}
-			seen[key] = s
+			add(f, flightKey{port: h.Port, serial: h.Serial})
+		} else {
+			all = append(all, f)
 		}
-		all = append(all, f)
 	}
+	e.heldBack(add)
 	e.sighted = seen
 	slices.SortStableFunc(all, func(a, b Flight) int { return cmp.Compare(b.Age, a.Age) })
 	return all, old
+}
+
+// heldBack adds what is in line for its inode.
+func (e *Engine) heldBack(add func(Flight, flightKey)) {
+	flight := func(op *Op) Flight {
+		return Flight{Op: op.Kind.String(), Path: op.File.path, Off: op.Off, Len: op.want, In: op.In.String(), Shard: op.port.Shard(), Held: true}
+	}
+	e.mu.Lock()
+	inodes := slices.Collect(maps.Values(e.inodes))
+	e.mu.Unlock()
+	c := e.m.Anyone()
+	for _, n := range inodes {
+		n.Held(c, func(w *dio.Waiter) {
+			switch op := w.Op.(type) {
+			case *Op:
+				add(flight(op), flightKey{serial: op.times, held: op})
+			case *heldCall:
+				add(Flight{Op: op.kind.String(), Path: op.f.path, Off: op.off, Len: op.n, In: "call", Held: true}, flightKey{held: op})
+			}
+		})
+	}
+	// One that is taken belongs to who writes it, until it is removed.
+	e.aloneMu.Lock()
+	defer e.aloneMu.Unlock()
+	for a := range e.alone {
+		f := flight(a.op)
+		f.Started = a.taken.Load()
+		f.Held = !f.Started
+		add(f, flightKey{held: a})
+	}
+}
+
+func (e *Engine) addAlone(a *alone) {
+	e.aloneMu.Lock()
+	e.alone[a] = struct{}{}
+	e.aloneMu.Unlock()
+}
+
+func (e *Engine) removeAlone(a *alone) {
+	e.aloneMu.Lock()
+	delete(e.alone, a)
+	e.aloneMu.Unlock()
 }
 
 // watchdog reports, once, each operation that gets old.
@@ -91,7 +146,7 @@ func (e *Engine) watchdog() {
 			_, old := e.sight(now)
 			for _, f := range old {
 				e.opts.Logger.Warn("endio: an operation does not complete", "op", f.Op, "file", f.Path, "offset", f.Off, "bytes", f.Len,
-					"context", f.In, "age", f.Age, "shard", f.Shard, "waited for", f.Led, "waiters", f.Waiting)
+					"context", f.In, "age", f.Age, "shard", f.Shard, "held back", f.Held, "waited for", f.Led, "waiters", f.Waiting)
 			}
 		}
 	}

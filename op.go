@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/trace"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -83,9 +84,9 @@ type Op struct {
 	DSync bool
 
 	// Ctx, if not nil, cancels the operation when it is done: an operation that was
-	// not given to the kernel completes with Ctx.Err() at once; one that was is
-	// asked to stop, but what has reached a device runs to its end, and its buffer is
-	// the engine's until then.
+	// not given to the kernel, also one that an exclusive section holds back, completes
+	// with Ctx.Err() at once; one that was is asked to stop, but what has reached a
+	// device runs to its end, and its buffer is the engine's until then.
 	Ctx context.Context
 
 	// Done is the handler. It is called once, where In says.
@@ -115,6 +116,7 @@ type Op struct {
 	vec    [][]byte
 	cancel *canceler // of an Op with Ctx
 	tries  int       // EAGAIN
+	times  uint64    // submitted: tells submissions apart in a list of what is held back
 }
 
 // bytesWanted returns the number of bytes to be transferred.
@@ -247,47 +249,68 @@ const maxTransfer = 1 << 30
 // issue begins op on its inode and gives it to its port, or leaves it with the
 // inode until an exclusive section ends.
 func (op *Op) issue(c machine.Context) {
-	if op.Ctx != nil {
-		op.cancel = &canceler{op: op}
-		op.cancel.stop = context.AfterFunc(op.Ctx, op.cancel.run)
+	op.times++
+	ctx, k := op.Ctx, (*canceler)(nil)
+	if ctx != nil {
+		k = &canceler{op: op}
+		op.cancel = k
+		k.stop = context.AfterFunc(ctx, k.run)
 	}
-	if op.Kind == Write && op.File.partial(op.Off, op.want) {
-		op.reserve(c)
+	switch {
+	case op.Kind == Write && op.File.partial(op.Off, op.want):
+		op.reserve(c, k)
+	case op.inode.Begin(c, &op.held):
+		op.start(false)
 		return
 	}
-	if op.inode.Begin(c, &op.held) {
-		op.start(false)
+	// op may be over by now, and in use again: only k knows.
+	if ctx != nil && ctx.Err() != nil {
+		k.run() // the first run may have come before there was anything to take back
 	}
 }
 
 // alone is a write that has to have its inode for itself.
 type alone struct {
-	op   *Op
-	bio  bio.Bio
-	turn *dio.Turn
+	op    *Op
+	inode *dio.Inode
+	bio   bio.Bio
+	turn  *dio.Turn
+	taken atomic.Bool // by who writes, or by who cancels: op is his
 }
 
 // reserve gets op in line for its inode, now, so that whoever drains the inode
-// later waits for it; a worker does the waiting and the write.
-func (op *Op) reserve(c machine.Context) {
-	a := &alone{op: op}
+// later waits for it; a worker does the waiting and the write. k is that of op.
+func (op *Op) reserve(c machine.Context, k *canceler) {
+	e := op.File.e
+	a := &alone{op: op, inode: op.inode}
 	a.bio.EndIO, a.bio.Private = runAlone, a
 	if err := a.bio.Start(); err != nil {
 		panic(err) // it is new, and has a handler
 	}
-	a.turn = op.inode.Reserve(c)
-	op.File.e.batches.Defer(c, &a.bio)
+	a.turn = a.inode.Reserve(c)
+	e.addAlone(a)
+	if k != nil {
+		k.mu.Lock() // it may be running
+		defer k.mu.Unlock()
+		k.alone = a
+	}
+	op.inode = nil // is never counted: the turn stands for it
+	e.batches.Defer(c, &a.bio)
 }
 
 // runAlone writes while no other I/O is in flight on the inode, and then lets op
 // complete in the context that it asked for. A worker calls it.
 func runAlone(c machine.Context, b *bio.Bio) {
 	a := b.Private.(*alone)
-	op, inode, p := a.op, a.op.inode, a.op.port
-	if err := inode.Await(c, a.turn); err != nil {
+	if err := a.inode.Await(c, a.turn); err != nil {
 		panic(err) // workers may block
 	}
-	f := op.File
+	op := a.op
+	if a.taken.Swap(true) {
+		a.inode.Admit(c) // was cancelled: op is over, and may be in use again
+		return
+	}
+	f, p := op.File, op.port
 	switch {
 	case f.closed.Load():
 		op.Err = op.refuse(ErrClosed, "")
@@ -296,9 +319,9 @@ func runAlone(c machine.Context, b *bio.Bio) {
 	default:
 		op.writeAlone()
 	}
-	op.inode = nil // was never counted: the turn stood for it
 	op.req.Op = host.OpNop
-	inode.Admit(c)
+	f.e.removeAlone(a)
+	a.inode.Admit(c)
 	p.Submit(true, &op.req)
 	p.Offer()
 }
@@ -342,16 +365,45 @@ func startHeld(_ machine.Context, w *dio.Waiter) {
 type canceler struct {
 	stop func() bool
 
-	mu lockdep.Mutex
-	op *Op // nil once the operation is over; guarded by mu
+	mu    lockdep.Mutex
+	op    *Op    // nil once the operation is over; guarded by mu
+	alone *alone // of an operation that waits for its turn; guarded by mu
 }
 
+// run cancels the operation. It may be called more than once.
 func (k *canceler) run() {
+	op := k.takeBack()
+	if op == nil {
+		return
+	}
+	// It completes in the context that it asked for, so by way of its port.
+	p := op.port
+	op.req.Op = host.OpCancelled
+	p.Submit(true, &op.req)
+	p.Offer()
+}
+
+// takeBack returns the operation if it was held back and now is nobody's; else it
+// asks the port that has it to stop it.
+func (k *canceler) takeBack() *Op {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.op != nil {
-		k.op.port.Cancel(&k.op.req)
+	op := k.op
+	if op == nil {
+		return nil
 	}
+	switch a := k.alone; {
+	case a != nil && a.taken.Swap(true):
+		return nil // is being written, or was taken back before
+	case a != nil:
+		op.File.e.removeAlone(a)
+		return op
+	case op.inode != nil && op.inode.Withdraw(op.File.e.m.Anyone(), &op.held):
+		op.inode = nil // has not begun
+		return op
+	}
+	op.port.Cancel(&op.req)
+	return nil
 }
 
 // over makes sure that nobody cancels what comes after.

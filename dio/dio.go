@@ -77,19 +77,34 @@ type Waiter struct {
 	// Op is the user's; this package does not look at it.
 	Op any
 
-	next *Waiter
+	next, prev *Waiter
+	held       bool // in the inode's list; guarded by its lock
 }
 
 type waiterList struct{ head, tail *Waiter }
 
 func (l *waiterList) push(w *Waiter) {
-	w.next = nil
+	w.next, w.prev = nil, l.tail
 	if l.tail == nil {
 		l.head = w
 	} else {
 		l.tail.next = w
 	}
 	l.tail = w
+}
+
+func (l *waiterList) remove(w *Waiter) {
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else {
+		l.head = w.next
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	} else {
+		l.tail = w.prev
+	}
+	w.next, w.prev = nil, nil
 }
 
 // A Turn is one pending or running exclusive section.
@@ -126,6 +141,7 @@ func (n *Inode) Begin(c machine.Context, w *Waiter) bool {
 		n.lock.Lock(c)
 		n.data.Write(c)
 		if n.turns.head != nil {
+			w.held = true
 			n.held.push(w)
 			n.lock.Unlock(c)
 			return false
@@ -143,6 +159,32 @@ func (n *Inode) TryBegin(c machine.Context) bool {
 	}
 	n.End(c)
 	return false
+}
+
+// Withdraw takes back a Begin that returned false, if w is still held back: true
+// means that w.Start will not be called, and that the I/O has not begun. Any context
+// may call it, with a Waiter that was given to Begin of this inode.
+func (n *Inode) Withdraw(c machine.Context, w *Waiter) bool {
+	n.lock.Lock(c)
+	n.data.Write(c)
+	held := w.held
+	if held {
+		w.held = false
+		n.held.remove(w)
+	}
+	n.lock.Unlock(c)
+	return held
+}
+
+// Held calls fn for each I/O that is held back, in the order of Begin. fn must not
+// block or call the inode: a lock is held. Any context may call it.
+func (n *Inode) Held(c machine.Context, fn func(w *Waiter)) {
+	n.lock.Lock(c)
+	n.data.Read(c)
+	for w := n.held.head; w != nil; w = w.next {
+		fn(w)
+	}
+	n.lock.Unlock(c)
 }
 
 // End says that an I/O that had begun is over. Any context may call it.
@@ -247,6 +289,7 @@ func (n *Inode) Admit(c machine.Context) {
 	n.held = waiterList{}
 	var begun int64
 	for w := held.head; w != nil; w = w.next {
+		w.held = false // too late to withdraw
 		begun++
 	}
 	// What was held back begins here. It must be counted before the next holder can
@@ -268,7 +311,7 @@ func (n *Inode) Admit(c machine.Context) {
 	}
 	for w := held.head; w != nil; {
 		following := w.next
-		w.next = nil
+		w.next, w.prev = nil, nil
 		w.Start(c, w) // w may be gone when this returns
 		w = following
 	}

@@ -97,6 +97,8 @@ func Handler(e *endio.Engine) http.Handler {
 		for _, f := range flights {
 			state := "in line"
 			switch {
+			case f.Held:
+				state = "held back"
 			case f.Started && f.Led:
 				state = "waited for"
 			case f.Started:

@@ -126,6 +126,9 @@ func newPort(m *Machine, cpu machine.CPU, dev device, limit int) *Port {
 	return p
 }
 
+// Shard returns the number of the shard to which p belongs.
+func (p *Port) Shard() int { return int(p.rc.cpu) }
+
 // InFlight returns how many requests were submitted and not reaped.
 func (p *Port) InFlight() int64 { return p.inFlight.Load() }
 

@@ -118,8 +118,27 @@ var mutants = []mutant{
 		{"		n.state.Add(c, excluded)\n", ""}, {"		begun -= excluded\n", ""},
 		{"return d.n.state.Load(c) == excluded", "return d.n.state.Load(c) == 0"}}},
 	{"an I/O that is held back stays counted", "dio/dio.go", one("		n.End(c) // not begun after all: whoever excludes must not wait for it\n", "")},
-	{"an I/O is held back although the section has ended", "dio/dio.go", one("		if n.turns.head != nil {\n			n.held", "		if true {\n			n.held")},
+	{"an I/O is held back although the section has ended", "dio/dio.go", one("		if n.turns.head != nil {\n			w.held", "		if true {\n			w.held")},
 	{"admit forgets what was held back", "dio/dio.go", one("		w.Start(c, w) // w may be gone when this returns\n", "")},
+	{"withdraw takes what is not held back any more", "dio/dio.go", one("		w.held = false // too late to withdraw\n", "")},
+	{"withdraw leaves the I/O in the list", "dio/dio.go", one("		n.held.remove(w)\n", "")},
+	{"withdraw looks without the lock", "dio/dio.go", one(`	n.lock.Lock(c)
+	n.data.Write(c)
+	held := w.held
+	if held {
+		w.held = false
+		n.held.remove(w)
+	}
+	n.lock.Unlock(c)
+`, `	n.data.Write(c)
+	held := w.held
+	if held {
+		w.held = false
+		n.held.remove(w)
+	}
+`)},
+	{"withdraw cuts off what is held behind", "dio/dio.go", one("		w.prev.next = w.next\n	} else {\n		l.head = w.next\n	}\n", "		w.prev.next = nil\n	} else {\n		l.head = nil\n	}\n")},
+	{"withdraw forgets the new tail", "dio/dio.go", one("	} else {\n		l.tail = w.prev\n	}\n	w.next, w.prev = nil, nil\n", "	}\n	w.next, w.prev = nil, nil\n")},
 	{"admit does not count what it lets in", "dio/dio.go", one("		begun++\n", "")},
 	{"admit does not wake who comes next", "dio/dio.go", one("	if next != nil {\n		n.wq.Wake(c)\n	}\n", "")},
 	{"admit gives the turn before it counts what it lets in", "dio/dio.go", one(`	n.state.Add(c, begun)

@@ -49,6 +49,7 @@ func Checks() []Check {
 		{Name: "stacked", Init: checkStacked, Doc: "a write in flight ends in a handler that the draining task must run itself"},
 		{Name: "late", Init: checkLate, Doc: "a write is submitted while a task drains"},
 		{Name: "turns", Init: checkTurns, Doc: "two tasks drain one inode, and a write is held back"},
+		{Name: "withdraw", Init: checkWithdraw, Doc: "one of two writes that are held back is withdrawn, while tasks drain"},
 		{Name: "handler", Init: checkHandler, Doc: "a handler drains the inode of its own write"},
 		{Name: "all", Init: checkAll, Large: true, Doc: "drain, late write, an owner and a hotplug attempt together"},
 	}
@@ -275,6 +276,30 @@ func checkTurns(x *explore.Exec, cfg sim.Config) {
 	for i := range 2 {
 		r.k.Go(nil, fmt.Sprintf("truncate%d", i), sim.TaskOptions{CPU: sim.OnCPU(i)}, func(c *sim.Context) { r.exclusive(c) })
 	}
+}
+
+// checkWithdraw cancels the first of two writes, once it was submitted: it ends either
+// way, and the second one goes on.
+func checkWithdraw(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{}).withInode()
+	b := r.bio(0, nil)
+	issue := func(c *sim.Context) {
+		if r.mem.drained {
+			c.Fail(explore.Assertion, "a write is issued while a task has the inode for itself")
+		}
+		r.irq(c, 1, "irq of writer", func(c *sim.Context) { r.finish(c, b) })
+	}
+	w := &dio.Waiter{Start: func(c machine.Context, _ *dio.Waiter) { issue(c.(*sim.Context)) }}
+	r.k.Root(w)
+	r.k.Go(nil, "writer", sim.TaskOptions{}, func(c *sim.Context) {
+		if r.inode.Begin(c, w) {
+			issue(c)
+		} else if r.inode.Withdraw(c, w) {
+			dio.Complete(c, r.bs, nil, b, nil)
+		}
+	})
+	r.writer("other")
+	r.k.Go(nil, "truncate", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) { r.exclusive(c) })
 }
 
 func checkHandler(x *explore.Exec, cfg sim.Config) {
