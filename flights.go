@@ -76,8 +76,8 @@ func (e *Engine) sight(now time.Time) (all, old []Flight) {
 		if h.File != nil {
 			f.Path = h.File.F.Name()
 		}
-		if op, ok := h.User.(*Op); ok {
-			f.In = op.In.String()
+		if _, ok := h.User.(*Op); ok {
+			f.In = Where(h.Tag).String() // Op.In may be written by now: the operation may be over
 		}
 		if h.Started {
 			add(f, flightKey{port: h.Port, serial: h.Serial})

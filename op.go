@@ -177,7 +177,7 @@ func (op *Op) prepare(e *Engine, p *host.Port, owner bio.Owner) error {
 		return op.refuse(ErrInvalid, "Op.In wants Inline, Task or Caller")
 	}
 	r.File, r.Async = &f.host, false
-	r.Complete, r.User = completeOp, op
+	r.Complete, r.User, r.Tag = completeOp, op, uint8(op.In)
 	op.N, op.Err, op.tries, op.Completed = 0, nil, 0, time.Time{}
 	op.port, op.inode = p, f.inode.Inode
 	op.bio.EndIO = endOp

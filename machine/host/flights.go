@@ -16,7 +16,8 @@ type Flight struct {
 	Started bool
 	Led     bool  // somebody waits for the port's completions
 	Waiting int32 // goroutines that wait for the port beside its leader
-	User    any   // Request.User
+	User    any   // Request.User, which may be in use for something else by now
+	Tag     uint8 // Request.Tag
 }
 
 // Flights returns what is in flight in all ports. It locks one port after the other
@@ -45,7 +46,7 @@ func (p *Port) flights(list []Flight) []Flight {
 			n += len(v)
 		}
 		list = append(list, Flight{Port: p.id, Serial: serial, CPU: p.rc.cpu, Op: r.Op, File: r.File, Off: r.Off, Len: n,
-			Started: serial != 0, Led: led, Waiting: waiting, User: r.User})
+			Started: serial != 0, Led: led, Waiting: waiting, User: r.User, Tag: r.Tag})
 	}
 	for slot, r := range p.slots {
 		if r != nil {
