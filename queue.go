@@ -108,6 +108,7 @@ func (q *Queue) Reap(n int) (int, error) {
 		return 0, fmt.Errorf("reap: %w", ErrWouldBlock)
 	}
 	start := q.reaped
+	q.port.Expect(q.inFlight)
 	q.depth++
 	for {
 		q.port.Reap()

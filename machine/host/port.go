@@ -22,11 +22,15 @@ const wakeData = ^uint64(0)
 // not kept by the last.
 const reapBatch = 32
 
-// lazyBatch is how many requests that need not be flushed at once are gathered for
-// one system call. Fewer cost CPU; more leave the device with less to do while
-// they gather: between 1 and 4 and 32 lie some 10% of IOPS at depth 16
-// (BenchmarkRead in package uring).
-const lazyBatch = 4
+// How many requests that need not be flushed at once are gathered for one system
+// call: a quarter of those that are in flight, within these bounds. Fewer cost CPU;
+// more leave the device with less to do while they gather: between 1 and 4 and 32
+// lie some 10% of IOPS at depth 16 (BenchmarkRead in package uring).
+const (
+	gatherShare = 4
+	gatherMin   = 4
+	gatherMax   = 32
+)
 
 // registeredFiles is the size of a port's table of files. A file that finds it
 // full is used by descriptor, which costs some 50 ns more for each request.
@@ -68,6 +72,7 @@ type Port struct {
 
 	served   bool         // a shard's: somebody waits for requests to come
 	closed   bool         // guarded by submitMu
+	enough   atomic.Int32 // requests to gather for one system call
 	limit    int          // requests that the device takes at a time
 	inFlight atomic.Int64 // submitted and not reaped, backlog included
 
@@ -111,6 +116,7 @@ func newPort(m *Machine, cpu machine.CPU, dev device, limit int) *Port {
 	nameLock(&p.leadMu, "port.lead")
 	nameLock(&p.followers.mu, "port.followers")
 	p.id = m.opened.Add(1)
+	p.Expect(0)
 	if m.cfg.Faults != nil {
 		p.dev = newFaulty(dev, m.cfg.Faults)
 	}
@@ -142,10 +148,19 @@ func (p *Port) Submit(flush bool, r *Request) {
 		p.pushLocked(r)
 		p.startLocked()
 	}
-	if n := p.dev.unflushed(); n >= lazyBatch || flush && !p.gathering {
+	if n := p.dev.unflushed(); n >= int(p.enough.Load()) || flush && !p.gathering {
 		p.flushLocked()
 	}
 	p.submitMu.Unlock()
+}
+
+// Expect tells p that about n requests are in flight in it, or on their way back to
+// it through handlers. How many are gathered for one system call depends on it.
+func (p *Port) Expect(n int) {
+	enough := int32(min(max(n/gatherShare, gatherMin), gatherMax))
+	if p.enough.Load() != enough {
+		p.enough.Store(enough)
+	}
 }
 
 // accept counts n requests, and brings back whoever serves p if it slept because
@@ -391,6 +406,7 @@ func (p *Port) serveOnce(w *waiter) {
 		p.wait()
 	}
 	w.in.Store(nil)
+	p.Expect(int(p.inFlight.Load()))
 	p.reap()
 	p.leadMu.Unlock()
 	if p.followers.n.Load() > 1 || p.m.willing.n.Load() > 0 {
