@@ -143,7 +143,9 @@ func (c *Clone) open(engine Engine) error {
 		}
 	}
 	for _, s := range c.shares {
-		file, err := engine.Open(s.target.path, flags, 0o666, Mode{Direct: c.Job.Direct, Uncached: c.Job.Uncached})
+		file, err := openWith(flags, func(flags int) (File, error) {
+			return engine.Open(s.target.path, flags, 0o666, Mode{Direct: c.Job.Direct, Uncached: c.Job.Uncached})
+		})
 		if err != nil {
 			return err
 		}
