@@ -16,25 +16,28 @@
 //     [lane]) goes on with the rest.
 //   - A worker leaves after [Options.Pass] handlers and queues itself again, so
 //     that other work of the CPU has its turn.
-//   - What a dead CPU leaves behind moves to a CPU that lives, and is not run by the
-//     task that took the CPU down.
+//   - What a CPU has gathered when it goes down, and what ends on it until it is dead or
+//     back, is run elsewhere, at once. The kernel keeps it until then, and runs it in
+//     the task that took the CPU down.
 //
 // A completion that wants one particular task is put on that task's [Owner].
 //
 // # Order
 //
-// The handlers of one CPU start in the order in which they were added, as long
-// as the CPU stays online. There is no order between CPUs. Handlers of one CPU
+// The handlers of one CPU start in the order in which they were added, until a CPU
+// goes down or comes back. There is no order between CPUs. Handlers of one CPU
 // overlap only when one of them stalls.
 //
 // # CPUs that come and go
 //
 // Down disables the work item, because from then on it could run on another
-// CPU, where the [machine.Local] of this one protects nothing. Completions go on
-// arriving on the CPU; they gather, unarmed. Then either the CPU dies, and Dead
-// moves what has gathered; or something fails, and Online enables the work item
-// and queues it for what has gathered, because no later completion would: it
-// finds the list not empty.
+// CPU, where the [machine.Local] of this one protects nothing. The CPU goes on
+// completing I/O, and may do so for as long as it likes: it can be parked between
+// Down and its death. So Down moves what has gathered to one more batch, the
+// strays, which is protected by a lock, so that its work item may run on any CPU, and
+// completions that end on the CPU follow. Nothing is left that a dead CPU could leave
+// behind, so there is no Dead callback; Online turns the adders back to the batch of
+// their CPU.
 package batch
 
 import (
@@ -67,17 +70,24 @@ type Batches struct {
 	delay machine.Duration
 
 	percpu []Batch
+
+	lock   machine.Lock // protects strays; taken inside of sections
+	strays Batch        // of the CPUs that are down
 }
 
+// anywhere is the CPU of the strays.
+const anywhere machine.CPU = -1
+
 // A Batch holds the completions that wait for a task context of one CPU.
-// All fields but cpu are protected by the CPU's section of Batches.local.
+// All fields but cpu are protected by the CPU's section of Batches.local, those of the
+// strays by Batches.lock.
 type Batch struct {
 	all    *Batches
 	cpu    machine.CPU
 	data   machine.Var // announces the fields below
 	list   bio.List
 	active *lane // runs the list
-	down   bool  // between Down and Online: active is disabled
+	down   bool  // between Down and Online: active is disabled, list is empty
 }
 
 // A lane is a work item that runs a batch. A batch has one, until its handler
@@ -111,35 +121,76 @@ func New(m machine.Machine, c machine.Context, o Options) *Batches {
 			b.active.work.Disable(c)
 		}
 	}
-	m.AddHotplug(machine.Hotplug{Name: "batch", Online: bs.online, Down: bs.downPrep, Dead: bs.dead})
+	bs.lock = m.NewLock("strays.lock")
+	bs.strays = Batch{all: bs, cpu: anywhere, data: m.NewVar("strays.list")}
+	bs.strays.active = bs.strays.newLane()
+	m.AddHotplug(machine.Hotplug{Name: "batch", Online: bs.online, Down: bs.downPrep})
 	return bs
 }
 
 func (b *Batch) newLane() *lane {
 	l := &lane{b: b, stalled: b.all.m.NewCounter("batch.stalled", 0)}
-	l.work = b.all.m.NewWork("batch.work", b.cpu, l.run, l.stall)
+	// The work of the strays is CPU 0's, and runs elsewhere while that is down.
+	l.work = b.all.m.NewWork("batch.work", max(b.cpu, 0), l.run, l.stall)
 	return l
 }
 
-// Defer adds b to the batch of the CPU that runs the caller; a worker of that CPU
-// will run its handler. Any context may call it; it does not block.
-func (bs *Batches) Defer(c machine.Context, b *bio.Bio) {
+// enter lets a worker of b at its fields, until leave.
+func (b *Batch) enter(c machine.Context) {
+	if b.cpu == anywhere {
+		b.all.lock.Lock(c)
+	} else {
+		b.all.local.LockOn(c, b.cpu)
+	}
+}
+
+func (b *Batch) leave(c machine.Context) {
+	if b.cpu == anywhere {
+		b.all.lock.Unlock(c)
+	} else {
+		b.all.local.Unlock(c, b.cpu)
+	}
+}
+
+// Defer adds x to the batch of the CPU that runs the caller; a worker of that CPU,
+// or of another one if it is down, will run its handler. Any context may call it; it
+// does not block.
+func (bs *Batches) Defer(c machine.Context, x *bio.Bio) {
 	cpu := bs.local.Lock(c)
-	bs.percpu[cpu].addLocked(c, b)
+	b := &bs.percpu[cpu]
+	b.data.Write(c)
+	if b.down {
+		var one bio.List
+		one.Push(x)
+		bs.addStrays(c, one)
+	} else {
+		b.addLocked(c, x)
+	}
 	bs.local.Unlock(c, cpu)
 }
 
-// addLocked appends b and arms the worker if the list was empty. Arming belongs
+// addLocked appends x and arms the worker if the list was empty. Arming belongs
 // into the section: outside of it, the adder may move to another CPU in between,
 // and a CPU that goes down and comes back may be missed.
 func (b *Batch) addLocked(c machine.Context, x *bio.Bio) {
-	b.data.Write(c)
 	wasEmpty := b.list.Empty()
 	b.list.Push(x)
 	if wasEmpty {
-		// Refused if the CPU is going down; online or dead make it good.
 		b.active.work.QueueAfter(c, b.all.delay)
 	}
+}
+
+// addStrays appends more to the strays and arms their worker if there were none.
+func (bs *Batches) addStrays(c machine.Context, more bio.List) {
+	s := &bs.strays
+	bs.lock.Lock(c)
+	s.data.Write(c)
+	wasEmpty := s.list.Empty()
+	s.list.Append(more)
+	if wasEmpty {
+		s.active.work.Queue(c) // at once: the timers of a dead CPU do not run
+	}
+	bs.lock.Unlock(c)
 }
 
 // run is the function of the lane's work item: one pass over the list.
@@ -155,19 +206,19 @@ func (l *lane) run(c machine.Context) {
 			return // another lane has the batch, and its CPU may be gone
 		}
 	}
-	b.all.local.LockOn(c, b.cpu)
+	b.enter(c)
 	b.data.Read(c)
 	if b.active == l && !b.list.Empty() {
 		l.work.Queue(c)
 	}
-	b.all.local.Unlock(c, b.cpu)
+	b.leave(c)
 }
 
 // next takes the first completion, or returns nil if there is none for l.
 func (l *lane) next(c machine.Context) *bio.Bio {
 	b := l.b
-	b.all.local.LockOn(c, b.cpu)
-	defer b.all.local.Unlock(c, b.cpu)
+	b.enter(c)
+	defer b.leave(c)
 	b.data.Write(c)
 	if b.active != l {
 		return nil
@@ -179,7 +230,7 @@ func (l *lane) next(c machine.Context) *bio.Bio {
 // calls it in an atomic context.
 func (l *lane) stall(c machine.Context) {
 	b := l.b
-	b.all.local.LockOn(c, b.cpu)
+	b.enter(c)
 	b.data.Write(c)
 	if b.active == l {
 		l.work.Retire(c)
@@ -191,46 +242,34 @@ func (l *lane) stall(c machine.Context) {
 			b.active.work.Queue(c)
 		}
 	}
-	b.all.local.Unlock(c, b.cpu)
+	b.leave(c)
 	l.stalled.Add(c, 1)
 }
 
-// online lets the work item run again, and run what has gathered meanwhile.
+// online lets the work item run again, and adders add to the batch.
 func (bs *Batches) online(c machine.Context, cpu machine.CPU) {
 	b := &bs.percpu[cpu]
 	bs.local.LockOn(c, cpu)
 	b.data.Write(c)
 	b.down = false
 	b.active.work.Enable(c)
-	if !b.list.Empty() {
-		b.active.work.Queue(c)
-	}
 	bs.local.Unlock(c, cpu)
 }
 
-// downPrep stops the work item while its CPU still runs, so that it can not run
-// elsewhere later.
+// downPrep moves what has gathered to the strays, and stops the work item while
+// its CPU still runs, so that it can not run elsewhere later. The handlers are not
+// called here: one that blocks would hold up hotplug, and one that starts hotplug
+// would wait for itself.
 func (bs *Batches) downPrep(c machine.Context, cpu machine.CPU) {
 	b := &bs.percpu[cpu]
 	bs.local.LockOn(c, cpu)
 	b.data.Write(c)
 	b.down = true
 	l := b.active
+	if !b.list.Empty() {
+		bs.addStrays(c, b.list.Take())
+	}
 	bs.local.Unlock(c, cpu)
 	// If the handler of l stalls meanwhile, stall makes a lane that is disabled.
 	l.work.Disable(c)
-}
-
-// dead moves what the dead CPU has gathered to the CPU that runs the caller.
-// The handlers are not called here: one that blocks would hold up hotplug, and
-// one that starts hotplug would wait for itself.
-func (bs *Batches) dead(c machine.Context, cpu machine.CPU) {
-	b := &bs.percpu[cpu]
-	bs.local.LockOn(c, cpu)
-	b.data.Write(c)
-	left := b.list.Take()
-	bs.local.Unlock(c, cpu)
-	for x := left.Pop(); x != nil; x = left.Pop() {
-		bs.Defer(c, x)
-	}
 }

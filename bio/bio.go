@@ -266,6 +266,18 @@ func (l *List) Pop() *Bio {
 	return b
 }
 
+// Append appends all Bios of m, in their order; m must not be used any more.
+func (l *List) Append(m List) {
+	switch {
+	case m.head == nil:
+	case l.tail == nil:
+		*l = m
+	default:
+		l.tail.Next = m.head
+		l.tail = m.tail
+	}
+}
+
 // Take removes and returns all Bios, in their order.
 func (l *List) Take() List {
 	all := *l

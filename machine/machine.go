@@ -99,7 +99,9 @@ type Machine interface {
 	// NewWaitQueue returns a WaitQueue on which nobody sleeps.
 	NewWaitQueue(name string) WaitQueue
 
-	// NewWork returns an idle, enabled work item that runs fn on cpu.
+	// NewWork returns an idle, enabled work item that runs fn on cpu. From the Down
+	// of cpu until its Online fn may run on another CPU, and does run if the item
+	// is pending and not disabled; an item queued with a delay may have to wait for Online.
 	//
 	// When an instance of fn stalls, which means that it sleeps or has kept its CPU
 	// for too long, the machine calls stalled once, in an atomic context on cpu,

@@ -76,6 +76,7 @@ func Cases() []Case {
 		{"sleep returns for what the sleeper owes", sleepHelps},
 		{"CPUs come and go in order", hotplug},
 		{"a CPU completes I/O after down, and its work can be withdrawn", hotplugWork},
+		{"work for a CPU that is down or dead runs", hotplugStray},
 	}
 }
 
@@ -467,4 +468,29 @@ func hotplugWork(e Env) {
 			_ = e.SetOnline(c, 1, true)
 		}
 	})
+}
+
+func hotplugStray(e Env) {
+	var queued, ran atomic.Int64
+	e.State(&queued)
+	e.State(&ran)
+	works := []machine.Work{}
+	for range 2 {
+		works = append(works, e.Machine().NewWork("t.work", 1, func(machine.Context) { ran.Add(1) }, nil))
+	}
+	e.Machine().AddHotplug(machine.Hotplug{Name: "t",
+		Down: func(c machine.Context, _ machine.CPU) {
+			if queued.Load() == 0 {
+				works[0].Queue(c)
+				queued.Add(1)
+			}
+		},
+	})
+	e.Task("control", nil, func(c machine.Context) {
+		if e.SetOnline(c, 1, false) == nil {
+			works[1].Queue(c)
+			queued.Add(1)
+		}
+	})
+	e.Finally("what was queued ran", func() bool { return ran.Load() == queued.Load() })
 }

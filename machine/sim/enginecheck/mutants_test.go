@@ -27,49 +27,39 @@ func one(old, new string) []edit { return []edit{{old, new}} }
 
 // mutants are the planted faults. Every one must be found.
 var mutants = []mutant{
-	{"online does not requeue what has gathered", "batch/batch.go", one(`	b.active.work.Enable(c)
-	if !b.list.Empty() {
-		b.active.work.Queue(c)
-	}
-`, `	b.active.work.Enable(c)
-`)},
-	{"online does not enable", "batch/batch.go", one(`	b.active.work.Enable(c)
-	if !b`, `	if !b`)},
-	{"online requeues before it enables", "batch/batch.go", one(`	b.active.work.Enable(c)
-	if !b.list.Empty() {
-		b.active.work.Queue(c)
-	}
-`, `	if !b.list.Empty() {
-		b.active.work.Queue(c)
-	}
-	b.active.work.Enable(c)
-`)},
+	{"online does not enable", "batch/batch.go", one("	b.active.work.Enable(c)\n	bs.local", "	bs.local")},
 	{"online leaves the batch marked down", "batch/batch.go", one("	b.down = false\n", "")},
 	{"down does not disable", "batch/batch.go", one("	l.work.Disable(c)\n}", "	_ = l\n}")},
 	{"down disables without marking the batch", "batch/batch.go", one("	b.down = true\n	l :=", "	l :=")},
-	{"dead drops what is left", "batch/batch.go", one("		bs.Defer(c, x)\n", "")},
-	{"dead moves one completion only", "batch/batch.go", one("	for x := left.Pop(); x != nil; x = left.Pop() {\n", "	if x := left.Pop(); x != nil {\n")},
-	{"dead runs the handlers itself, and looks at the list without the section", "batch/batch.go", one(`	bs.local.LockOn(c, cpu)
-	b.data.Write(c)
-	left := b.list.Take()
-	bs.local.Unlock(c, cpu)
-`, `	b.data.Write(c)
-	left := b.list.Take()
-`)},
-	{"the adder arms when the list was not empty", "batch/batch.go", one("	if wasEmpty {\n", "	if !wasEmpty {\n")},
+	{"down leaves what has gathered", "batch/batch.go", one("	if !b.list.Empty() {\n		bs.addStrays(c, b.list.Take())\n	}\n", "")},
+	{"down drops what has gathered", "batch/batch.go", one("		bs.addStrays(c, b.list.Take())\n", "		b.list.Take()\n")},
+	{"down moves one completion only", "batch/batch.go", one("		bs.addStrays(c, b.list.Take())\n", "		var one bio.List\n		one.Push(b.list.Pop())\n		bs.addStrays(c, one)\n")},
+	{"down marks the batch after it has moved what has gathered", "batch/batch.go", []edit{
+		{"	b.down = true\n	l :=", "	l :="},
+		{"	bs.local.Unlock(c, cpu)\n	// If the handler", "	bs.local.Unlock(c, cpu)\n	bs.local.LockOn(c, cpu)\n	b.data.Write(c)\n	b.down = true\n	bs.local.Unlock(c, cpu)\n	// If the handler"}}},
+	{"down looks at the list without the section", "batch/batch.go", []edit{
+		{"	bs.local.LockOn(c, cpu)\n	b.data.Write(c)\n	b.down = true\n", "	b.data.Write(c)\n	b.down = true\n"},
+		{"	bs.local.Unlock(c, cpu)\n	// If the handler", "	// If the handler"}}},
+	{"the adder of a CPU that is down adds to its batch", "batch/batch.go", one("	if b.down {\n		var one", "	if false {\n		var one")},
+	{"the strays are used without the lock", "batch/batch.go", []edit{
+		{"	bs.lock.Lock(c)\n	s.data.Write(c)\n", "	s.data.Write(c)\n"},
+		{"		s.active.work.Queue(c) // at once: the timers of a dead CPU do not run\n	}\n	bs.lock.Unlock(c)\n", "		s.active.work.Queue(c)\n	}\n"}}},
+	{"the strays are not armed", "batch/batch.go", one("		s.active.work.Queue(c) // at once: the timers of a dead CPU do not run\n", "")},
+	{"the strays are armed when there were some", "batch/batch.go", one("	if wasEmpty {\n		s.active", "	if !wasEmpty {\n		s.active")},
+	{"the strays wait for a timer", "batch/batch.go", one("s.active.work.Queue(c) //", "s.active.work.QueueAfter(c, bs.delay) //")},
+	{"the worker of the strays enters the section of CPU 0", "batch/batch.go", []edit{
+		{"	if b.cpu == anywhere {\n		b.all.lock.Lock(c)\n	} else {\n		b.all.local.LockOn(c, b.cpu)\n", "	if false {\n		b.all.lock.Lock(c)\n	} else {\n		b.all.local.LockOn(c, max(b.cpu, 0))\n"},
+		{"	if b.cpu == anywhere {\n		b.all.lock.Unlock(c)\n	} else {\n		b.all.local.Unlock(c, b.cpu)\n", "	if false {\n		b.all.lock.Unlock(c)\n	} else {\n		b.all.local.Unlock(c, max(b.cpu, 0))\n"}}},
+	{"the adder arms when the list was not empty", "batch/batch.go", one("	if wasEmpty {\n		b.active", "	if !wasEmpty {\n		b.active")},
 	{"the adder never arms", "batch/batch.go", one("		b.active.work.QueueAfter(c, b.all.delay)\n", "")},
 	{"the adder arms before it appends", "batch/batch.go", []edit{
 		{"	wasEmpty := b.list.Empty()\n	b.list.Push(x)\n", "	wasEmpty := b.list.Empty()\n"},
 		{"		b.active.work.QueueAfter(c, b.all.delay)\n	}\n", "		b.active.work.QueueAfter(c, b.all.delay)\n	}\n	bs := b.all\n	bs.local.Unlock(c, b.cpu)\n	bs.local.LockOn(c, b.cpu)\n	b.data.Write(c)\n	b.list.Push(x)\n"}}},
-	{"the adder appends without the section", "batch/batch.go", one(`	cpu := bs.local.Lock(c)
-	bs.percpu[cpu].addLocked(c, b)
-	bs.local.Unlock(c, cpu)
-`, `	bs.percpu[c.CPU()].addLocked(c, b)
-`)},
-	{"the worker takes without the section", "batch/batch.go", one(`	b.all.local.LockOn(c, b.cpu)
-	defer b.all.local.Unlock(c, b.cpu)
-`, "")},
-	{"the worker does not yield to itself at the end of a pass", "batch/batch.go", one("		l.work.Queue(c)\n	}\n	b.all.local.Unlock(c, b.cpu)\n}", "	}\n	b.all.local.Unlock(c, b.cpu)\n}")},
+	{"the adder appends without the section", "batch/batch.go", []edit{
+		{"	cpu := bs.local.Lock(c)\n", "	cpu := c.CPU()\n"},
+		{"	bs.local.Unlock(c, cpu)\n}\n\n// addLocked", "}\n\n// addLocked"}}},
+	{"the worker takes without the section", "batch/batch.go", one("	b.enter(c)\n	defer b.leave(c)\n", "")},
+	{"the worker does not yield to itself at the end of a pass", "batch/batch.go", one("		l.work.Queue(c)\n	}\n	b.leave(c)\n}", "	}\n	b.leave(c)\n}")},
 	{"a stalled worker goes on with the batch", "batch/batch.go", []edit{
 		{"		if l.stalled.Load(c) != 0 {\n			return // another lane has the batch, and its CPU may be gone\n		}\n", ""},
 		{"	if b.active != l {\n		return nil\n	}\n", ""}}},
@@ -96,6 +86,8 @@ var mutants = []mutant{
 	{"end ignores where it is", "bio/bio.go", one("	case b.Flags&CompleteInTask != 0 && c.Atomic():\n", "	case b.Flags&CompleteInTask != 0 && !c.Atomic():\n")},
 	{"end defers and runs", "bio/bio.go", one("		d.Defer(c, b)\n	default:\n", "		d.Defer(c, b)\n		Run(c, b)\n	default:\n")},
 	{"end ignores the owner", "bio/bio.go", one("	case b.Owner != nil:\n", "	case b.Owner != nil && b.Flags&CompleteInTask != 0:\n")},
+	{"append forgets the new tail", "bio/bio.go", one("		l.tail.Next = m.head\n		l.tail = m.tail\n", "		l.tail.Next = m.head\n")},
+	{"append to an empty list is lost", "bio/bio.go", one("		*l = m\n", "")},
 	{"run leaves the bio in flight", "bio/bio.go", one("	b.Flags &^= inFlight\n	b.EndIO(c, b)\n", "	b.EndIO(c, b)\n")},
 	{"a handler is deferred again and again", "bio/bio.go", one("	if b.Flags&deferred != 0 || !c.Atomic() {\n", "	if !c.Atomic() {\n")},
 	{"a parent ends with its first child", "bio/bio.go", one("	if b.chain.remaining.Add(c, -1) != 0 {\n", "	if b.chain.remaining.Add(c, -1) > 1 {\n")},

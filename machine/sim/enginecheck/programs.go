@@ -41,6 +41,11 @@ func Checks() []Check {
 		{Name: "order", Init: checkOrder, Doc: "the handlers of one CPU start in the order in which they were added"},
 		{Name: "delay", Init: checkDelay, Doc: "completions gather for a while before they are run, while their CPU may go down"},
 		{Name: "return", Init: checkReturn, Doc: "a CPU goes down and comes back, each of which may fail"},
+		{Name: "parked", Init: checkParked, Doc: "a CPU goes down half way and stays there, running; what ended on it is run elsewhere"},
+		{Name: "parade", Init: checkParade, Doc: "3 CPUs, of which two are parked, one after the other"},
+		{Name: "nobody", Init: checkNobody, Doc: "all CPUs are parked"},
+		{Name: "dead-zero", Init: checkDeadZero, Doc: "CPU 0 is dead and completions are delayed, when another CPU is parked"},
+		{Name: "home", Init: checkHome, Doc: "when a CPU is back, what ends there runs there again"},
 		{Name: "later", Init: checkLater, Doc: "a handler moves itself to a task, once"},
 		{Name: "chain", Init: checkChain, Doc: "a parent ends after its children, with the first error"},
 		{Name: "reuse", Init: checkReuse, Doc: "a handler starts its own bio again"},
@@ -137,6 +142,74 @@ func checkReturn(x *explore.Exec, cfg sim.Config) {
 		r.irq(nil, 1, fmt.Sprintf("irq%d", i), func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
 	}
 	r.hotplug(true)
+}
+
+// parked is a state below that of the batches, in which a CPU runs.
+const parked = "WORKQUEUE_ONLINE"
+
+func checkParked(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{Pass: 1})
+	for i := range 3 {
+		b := r.bio(bio.CompleteInTask, nil)
+		r.irq(nil, 1, fmt.Sprintf("irq%d", i), func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
+	}
+	r.k.Go(nil, "hotplug", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) {
+		_ = r.k.CPUDown(c, 1, parked)
+	})
+}
+
+func checkParade(x *explore.Exec, cfg sim.Config) {
+	cfg.CPUs = 3
+	r := newRig(x, cfg, batch.Options{})
+	for i, cpu := range []int{2, 1} {
+		b := r.bio(bio.CompleteInTask, nil)
+		r.irq(nil, cpu, fmt.Sprintf("irq%d", i), func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
+	}
+	r.k.Go(nil, "hotplug", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) {
+		_ = r.k.CPUDown(c, 2, parked)
+		_ = r.k.CPUDown(c, 1, parked)
+	})
+}
+
+func checkNobody(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{})
+	for i, cpu := range []int{0, 1} {
+		b := r.bio(bio.CompleteInTask, nil)
+		r.irq(nil, cpu, fmt.Sprintf("irq%d", i), func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
+	}
+	r.k.Go(nil, "hotplug", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) {
+		_ = r.k.CPUDown(c, 1, parked)
+		_ = r.k.CPUDown(c, 0, parked)
+	})
+}
+
+func checkDeadZero(x *explore.Exec, cfg sim.Config) {
+	cfg.CPUs, cfg.Timers = 3, true
+	r := newRig(x, cfg, batch.Options{Delay: 1000})
+	r.k.LimitFailures(nil)
+	b := r.bio(bio.CompleteInTask, nil)
+	r.k.Go(nil, "hotplug", sim.TaskOptions{}, func(c *sim.Context) {
+		_ = r.k.CPUDown(c, 0, "")
+		r.irq(c, 1, "irq", func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
+		_ = r.k.CPUDown(c, 1, parked)
+	})
+}
+
+func checkHome(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{})
+	r.k.LimitFailures(nil)
+	first := r.bio(bio.CompleteInTask, nil)
+	r.irq(nil, 1, "irq0", func(c *sim.Context) { bio.End(c, r.bs, first, nil) })
+	second := r.bio(bio.CompleteInTask, func(c *sim.Context, _ *bio.Bio) {
+		if c.CPU() != 1 {
+			c.Fail(sim.WrongContext, "what ended on CPU 1, which is up, runs on CPU %d", c.CPU())
+		}
+	})
+	r.k.Go(nil, "hotplug", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) {
+		_ = r.k.CPUDown(c, 1, "")
+		_ = r.k.CPUUp(c, 1, "")
+		r.irq(c, 1, "irq1", func(c *sim.Context) { bio.End(c, r.bs, second, nil) })
+	})
 }
 
 func checkLater(x *explore.Exec, cfg sim.Config) {
