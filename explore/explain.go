@@ -68,7 +68,7 @@ func (s *searching) explain(f *Failure) {
 		if !f.same(g) {
 			continue
 		}
-		f.Trace, f.Steps, f.Preemptions = tr, g.Steps, g.Preemptions
+		f.Details, f.Trace, f.Steps, f.Preemptions = g.Details, tr, g.Steps, g.Preemptions // details may say more in a traced execution
 		if !s.o.NoMinimise && !s.o.KeepGoing && f.Kind != Livelock && f.Kind != StepBound {
 			*f = *s.minimise(f)
 		}

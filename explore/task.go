@@ -5,6 +5,7 @@ package explore
 import (
 	"fmt"
 	"iter"
+	"runtime"
 	"runtime/debug"
 )
 
@@ -79,6 +80,11 @@ func (t *Task) SetLane(n int) { t.lane = int16(n) }
 
 // Tracing reports whether steps are being recorded for a trace.
 func (t *Task) Tracing() bool { return t.x.tracing != nil }
+
+// Place returns the line of the program that runs: the innermost call that is neither in
+// this package nor in what [Program.SkipFrames] names. It walks the stack, so it is for
+// executions that are [Task.Tracing].
+func (t *Task) Place() runtime.Frame { return t.x.place() }
 
 // Next returns the task's Step, empty, to declare the next one.
 func (t *Task) Next() *Step {

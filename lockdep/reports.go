@@ -144,7 +144,11 @@ func (p *page) irqEvents() {
 		{"softirqs last  enabled", t.softirqEvent[1]},
 		{"softirqs last disabled", t.softirqEvent[0]},
 	} {
-		p.line("%s at (%d): %s", e.what, e.ev.stamp, p.v.siteName(e.ev.site))
+		where := "never"
+		if e.ev.stamp != 0 {
+			where = p.v.siteName(e.ev.site)
+		}
+		p.line("%s at (%d): %s", e.what, e.ev.stamp, where)
 	}
 }
 

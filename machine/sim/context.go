@@ -599,7 +599,7 @@ func (c *Context) LocalBHDisable() {
 	}
 	c.bh++
 	if c.ld != nil {
-		c.ld.SoftirqsOff(0)
+		c.ld.SoftirqsOff(c.Site())
 	}
 }
 
@@ -614,7 +614,7 @@ func (c *Context) LocalBHEnable() {
 		return
 	}
 	if c.ld != nil && c.bh == 0 {
-		c.ld.SoftirqsOn(0)
+		c.ld.SoftirqsOn(c.Site())
 	}
 	if c.bh == 0 && c.irqsOff == 0 && c.kind == InTask && !c.k.cfg.Concurrent {
 		c.cpu.runSoftirqs(c)
@@ -632,7 +632,7 @@ func (c *Context) LocalIRQDisable() {
 	c.pinStep("local_irq_disable")
 	c.irqsOff++
 	if c.ld != nil {
-		c.ld.HardirqsOff(0)
+		c.ld.HardirqsOff(c.Site())
 	}
 }
 
@@ -646,7 +646,7 @@ func (c *Context) LocalIRQEnable() {
 		return
 	}
 	if c.ld != nil {
-		c.ld.HardirqsOn(0)
+		c.ld.HardirqsOn(c.Site())
 	}
 	c.relax()
 }

@@ -4,6 +4,9 @@ package sim
 
 import (
 	"fmt"
+	"path"
+	"runtime"
+	"slices"
 
 	"endio/explore"
 	"endio/lockdep"
@@ -162,6 +165,7 @@ type memo struct {
 	parts   []part
 	live    []*Context
 	kernel  *Kernel
+	sites   []string // lines that Site has named in this execution
 }
 
 // context returns the context that was number i in the execution before, or a new one.
@@ -227,11 +231,49 @@ func (k *Kernel) newValidator() {
 	m := k.memo
 	if m.val == nil {
 		m.val = lockdep.New(lockdep.Config{Interrupts: true, RawNesting: true, Serial: true,
-			MaxChains: 1 << 10, MaxDepth: 24, SiteName: func(uintptr) string { return "?" },
+			MaxChains: 1 << 10, MaxDepth: 24, SiteName: m.siteName,
 			Ident: "simulated kernel", OnReport: func(r *lockdep.Report) { m.report(r) }})
 	}
 	m.val.Reset()
 	m.kernel = k
+	m.sites = m.sites[:0]
+}
+
+// Site tells lockdep which line of the program does what is being checked. To find the
+// line takes longer than most steps, so it is known only in executions that are
+// traced: whatever fails is replayed as one.
+func (c *Context) Site() uintptr {
+	if c.t == nil || !c.t.Tracing() {
+		return 0
+	}
+	f := c.t.Place()
+	if f.Function == "" {
+		return 0
+	}
+	text := siteText(f)
+	m := c.k.memo
+	i := slices.Index(m.sites, text)
+	if i < 0 {
+		i = len(m.sites)
+		m.sites = append(m.sites, text)
+	}
+	return uintptr(i + 1)
+}
+
+// siteName is the text of what [Context.Site] returned, or of a program counter, which
+// is what the adapters of lockdep give in code that runs here and on the host.
+func (m *memo) siteName(site uintptr) string {
+	if site <= uintptr(len(m.sites)) {
+		return m.sites[site-1]
+	}
+	f, _ := runtime.CallersFrames([]uintptr{site}).Next()
+	return siteText(f)
+}
+
+// siteText is function and place, the same on each machine that has the source.
+func siteText(f runtime.Frame) string {
+	dir, file := path.Split(f.File)
+	return fmt.Sprintf("%s %s:%d", path.Base(f.Function), path.Join(path.Base(dir), file), f.Line)
 }
 
 // report turns a report of the validator into a failure of whoever runs.

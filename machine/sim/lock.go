@@ -51,14 +51,14 @@ func (c *Context) dep(m *lockdep.Map, how lockdep.How) {
 	c.enterNow()
 	if c.ld != nil {
 		c.k.cur = c
-		c.ld.Acquire(m, how, 0)
+		c.ld.Acquire(m, how, c.Site())
 	}
 }
 
 func (c *Context) undep(m *lockdep.Map) {
 	if c.ld != nil {
 		c.k.cur = c
-		c.ld.Release(m, 0)
+		c.ld.Release(m, c.Site())
 	}
 }
 

@@ -174,7 +174,7 @@ func (l *machineLocal) enter(c *Context, p *CPU) bool {
 	part.owner = c
 	c.irqsOff++
 	if c.irqsOff == 1 && c.ld != nil {
-		c.ld.HardirqsOff(0)
+		c.ld.HardirqsOff(c.Site())
 	}
 	c.dep(&part.dep, lockdep.Exclusive)
 	c.hold(p.wq, part.name)
@@ -216,7 +216,7 @@ func (l *machineLocal) Unlock(mc machine.Context, cpu machine.CPU) {
 	c.irqsOff--
 	if c.irqsOff == 0 {
 		if c.ld != nil {
-			c.ld.HardirqsOn(0)
+			c.ld.HardirqsOn(c.Site())
 		}
 	}
 	c.relax()
@@ -253,7 +253,7 @@ func (l *machineLock) Lock(mc machine.Context) {
 	c.want = false
 	c.irqsOff++
 	if c.irqsOff == 1 && c.ld != nil {
-		c.ld.HardirqsOff(0)
+		c.ld.HardirqsOff(c.Site())
 	}
 	c.dep(&l.dep, lockdep.Exclusive)
 	l.take(c)
@@ -272,7 +272,7 @@ func (l *machineLock) Unlock(mc machine.Context) {
 	c.token &^= l.bit
 	c.irqsOff--
 	if c.irqsOff == 0 && c.ld != nil {
-		c.ld.HardirqsOn(0)
+		c.ld.HardirqsOn(c.Site())
 	}
 	c.relax()
 }

@@ -259,7 +259,7 @@ func (w *worker) callStall(c *Context, x *Work) {
 	n.carrier, n.t = c, c.t
 	n.irqsOff = 1
 	if n.ld != nil {
-		n.ld.HardirqsOff(0)
+		n.ld.HardirqsOff(n.Site())
 	}
 	if !k.cfg.Concurrent {
 		if !c.holds {

@@ -446,6 +446,65 @@ func TestB7SpinlockOfAnInterruptedTask(t *testing.T) {
 	fails(t, sim.Config{NoLockdep: true}, `deadlock: task "task" waits for cpu 0 of task "irq" waits for lock l of task "task"`, init)
 }
 
+// A report names the lines of the program, of every lock, dependency and use.
+func TestReportsNameLines(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		init func(k *sim.Kernel)
+		want []string // in this order
+	}{
+		{"order", func(k *sim.Kernel) {
+			a, b := k.NewMutex(nil, "a"), k.NewMutex(nil, "b")
+			k.Go(nil, "one", on(0), func(c *sim.Context) { takeBoth(c, a, b) })
+			k.Go(nil, "two", on(0), func(c *sim.Context) { takeBoth(c, b, a) })
+		}, []string{"is trying to acquire lock", "takeBoth", "is already holding", "takeBoth", "-> #1", "takeBoth", "-> #0", "takeBoth", "stack backtrace:", "takeBoth"}},
+		{"interrupt state", func(k *sim.Kernel) {
+			l := k.NewRawSpinlock(nil, "l")
+			k.Go(nil, "task", on(0), func(c *sim.Context) {
+				takeAlone(c, l)
+			})
+			k.Interrupt(nil, 0, "irq", sim.IRQOptions{Hard: true}, func(c *sim.Context) { takeAlone(c, l) })
+		}, []string{"takes:", "takeAlone", "state was registered at:", "takeAlone", "stack backtrace:", "takeAlone"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := explored(t, sim.Config{}, tt.init)
+			if r.Failure == nil || r.Failure.Kind != sim.Lockdep {
+				t.Fatalf("failure = %v, want a report", r.Failure)
+			}
+			text := r.Failure.Details
+			if strings.Contains(text, "?\n") || strings.Contains(text, "not recorded") {
+				t.Errorf("a place is missing:\n%s", text)
+			}
+			rest := text
+			for _, w := range tt.want {
+				i := strings.Index(rest, w)
+				if i < 0 {
+					t.Fatalf("no %q after the others:\n%s", w, text)
+				}
+				line, after, _ := strings.Cut(rest[i:], "\n")
+				if w == "takeBoth" || w == "takeAlone" {
+					if !strings.HasPrefix(line, w+" sim/sim_test.go:") {
+						t.Errorf("line %q, want %s sim/sim_test.go:N", line, w)
+					}
+				}
+				rest = after
+			}
+		})
+	}
+}
+
+func takeBoth(c *sim.Context, a, b *sim.Mutex) {
+	a.Lock(c)
+	b.Lock(c)
+	b.Unlock(c)
+	a.Unlock(c)
+}
+
+func takeAlone(c *sim.Context, l *sim.RawSpinlock) {
+	l.Lock(c)
+	l.Unlock(c)
+}
+
 func TestB7LocalLockInHardirqIsAnInvalidWait(t *testing.T) {
 	init := func(hard bool) func(k *sim.Kernel) {
 		return func(k *sim.Kernel) {

@@ -211,7 +211,7 @@ func (w *Work) grab(c *Context, op string, timers bool) (was bool) {
 	// that operated on w would wait for the grab for ever.
 	c.irqsOff++
 	if c.irqsOff == 1 && c.ld != nil {
-		c.ld.HardirqsOff(0)
+		c.ld.HardirqsOff(c.Site())
 	}
 	was = w.pending
 	switch w.place {

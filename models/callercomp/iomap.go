@@ -127,8 +127,8 @@ func (m *model) inodeDioWait(c *sim.Context, n *inode) error {
 		mode = sim.Interruptible
 	}
 	if m.file.Annotate != "none" && c.Task() != nil {
-		c.Task().Acquire(&n.dep, lockdep.Exclusive, 0)
-		c.Task().Release(&n.dep, 0)
+		c.Task().Acquire(&n.dep, lockdep.Exclusive, c.Site())
+		c.Task().Release(&n.dep, c.Site())
 	}
 	return n.DioWait(c, mode)
 }
@@ -152,12 +152,12 @@ func (m *model) annotateBegin(c *sim.Context, r *request, sync bool) {
 	}
 	// Without an edge from what is held (a trylock): with one, the report in the thread
 	// would have been about the order of i_rwsem and the count, and not recursion.
-	r.annotated.Task().Acquire(&r.ino.dep, lockdep.Shared|lockdep.Try, 0)
+	r.annotated.Task().Acquire(&r.ino.dep, lockdep.Shared|lockdep.Try, c.Site())
 }
 
 func (m *model) annotateEnd(c *sim.Context, r *request) {
 	if r.annotated != nil {
-		r.annotated.Task().Release(&r.ino.dep, 0)
+		r.annotated.Task().Release(&r.ino.dep, c.Site())
 		r.annotated = nil
 	}
 }
