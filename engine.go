@@ -34,13 +34,13 @@ type Engine struct {
 
 	sightMu lockdep.Mutex
 	sighted map[flightKey]sighting // at the last look; guarded by sightMu
-	unwatch chan struct{}          // closed to end the watchdog; nil: it does not run
-	watched chan struct{}          // closed by the watchdog at its end
 
 	shardsMu lockdep.Mutex // one SetShards at a time
 	steered  atomic.Bool   // by SetShards: follow does nothing
-	unfollow chan struct{} // closed to end follow; nil: it does not run
-	followed chan struct{} // closed by follow at its end
+	follows  bool          // follow runs
+
+	unwatch  lockdep.Chan[struct{}] // closed to end the watchdog and follow
+	watchers lockdep.WaitGroup      // those
 
 	mu       lockdep.Mutex
 	closed   bool                   // guarded by mu, as all below
@@ -53,6 +53,9 @@ type Engine struct {
 	retired       [len(whereNames)]int64
 	retiredPanics int64
 }
+
+// watchersClass is what the validator calls the end of an engine's own goroutines.
+var watchersClass = lockdep.NewClass("engine.watchers")
 
 // inodeKey names an inode of the system; see fileKey for where it comes from.
 type inodeKey struct {
@@ -73,6 +76,8 @@ func Open(o Options) (*Engine, error) {
 		files:  make(map[*File]struct{}),
 		queues: make(map[*Queue]struct{}),
 		alone:  make(map[*alone]struct{}),
+
+		unwatch: lockdep.NewChan[struct{}](0),
 	}
 	if o.OldAfter == 0 {
 		e.opts.OldAfter = 30 * time.Second
@@ -110,13 +115,13 @@ func Open(o Options) (*Engine, error) {
 	if e.calls, err = newCalls(e); err != nil {
 		return nil, errors.Join(fmt.Errorf("open engine: %w", err), m.Close())
 	}
+	lockdep.SetClass(&e.watchers, watchersClass)
 	if e.opts.OldAfter > 0 {
-		e.unwatch, e.watched = make(chan struct{}), make(chan struct{})
-		go e.watchdog()
+		e.watchers.Go(e.watchdog)
 	}
 	if o.Shards == 0 {
-		e.unfollow, e.followed = make(chan struct{}), make(chan struct{})
-		go e.follow()
+		e.follows = true
+		e.watchers.Go(e.follow)
 	}
 	return e, nil
 }
@@ -211,14 +216,8 @@ func (e *Engine) Close() error {
 	e.shardsMu.Lock() // whoever has it ends; whoever comes later sees closing
 	e.closing.Store(true)
 	e.shardsMu.Unlock()
-	if e.unwatch != nil {
-		close(e.unwatch)
-		<-e.watched
-	}
-	if e.unfollow != nil {
-		close(e.unfollow)
-		<-e.followed
-	}
+	e.unwatch.Close()
+	e.watchers.Wait()
 	var errs []error
 	for _, f := range files { // others may be closing some of them: see Ready
 		if err := f.Close(); err != nil && !errors.Is(err, ErrClosed) {

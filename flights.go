@@ -135,12 +135,11 @@ func (e *Engine) removeAlone(a *alone) {
 
 // watchdog reports, once, each operation that gets old.
 func (e *Engine) watchdog() {
-	defer close(e.watched)
 	tick := time.NewTicker(max(e.opts.OldAfter/4, time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
-		case <-e.unwatch:
+		case <-e.unwatch.C():
 			return
 		case now := <-tick.C:
 			_, old := e.sight(now)

@@ -20,12 +20,11 @@ const followEvery = time.Second
 // and cgroup quota unless the program or its environment sets it, and in that case
 // the affinity alone if that is less.
 func (e *Engine) follow() {
-	defer close(e.followed)
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
 	for {
 		select {
-		case <-e.unfollow:
+		case <-e.unwatch.C():
 			return
 		case <-tick.C:
 		}
@@ -61,7 +60,7 @@ func processors() int {
 // SetShards ends that, and n of 0 takes it up again.
 func (e *Engine) SetShards(n int) error {
 	if n == 0 {
-		e.steered.Store(e.unfollow == nil)
+		e.steered.Store(!e.follows)
 		n = min(processors(), e.m.CPUs())
 		return e.setShards(n, false)
 	}
@@ -84,7 +83,7 @@ func (e *Engine) setShards(n int, steer bool) error {
 	switch {
 	case steer:
 		e.steered.Store(true)
-	case e.steered.Load() && e.unfollow != nil:
+	case e.steered.Load() && e.follows:
 		return nil // since the look
 	}
 	// Those that come first, so that there is one at any time.

@@ -6,11 +6,11 @@ import (
 	"io"
 	"math/bits"
 	"os"
-	"sync"
 	"time"
 
 	"endio"
 	"endio/fiojob"
+	"endio/lockdep"
 )
 
 // NewEngine returns e as what a run asks of the storage. The caller still closes
@@ -71,6 +71,8 @@ func (b *boundEngine) NewQueue(options QueueOptions) (Queue, error) {
 	}
 	h := &handlerQueue{queue: base, e: b.e}
 	h.more.L = &h.mu
+	lockdep.Init(&h.mu)
+	lockdep.Init(&h.more)
 	where := endio.Task
 	if options.Completion == fiojob.CompleteInline {
 		where = endio.Inline
@@ -195,14 +197,15 @@ type handlerQueue struct {
 	e     *endio.Engine
 	batch []*endio.Op
 
-	mu      sync.Mutex
-	more    sync.Cond
+	mu      lockdep.Mutex
+	more    lockdep.Cond
 	arrived []*Request // guarded by mu
 	want    int        // how many the reaper waits for, 0 if it does not; guarded by mu
 }
 
 func (q *handlerQueue) handle(_ *endio.Context, op *endio.Op) {
 	r := q.finish(op)
+	lockdep.Owe(&q.more) // whoever reaps waits for this handler
 	q.mu.Lock()
 	q.arrived = append(q.arrived, r)
 	wake := q.want > 0 && len(q.arrived) >= q.want
@@ -210,6 +213,7 @@ func (q *handlerQueue) handle(_ *endio.Context, op *endio.Op) {
 	if wake {
 		q.more.Signal()
 	}
+	lockdep.Paid(&q.more)
 }
 
 func (q *handlerQueue) Submit(requests []*Request) error {

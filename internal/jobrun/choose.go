@@ -153,7 +153,7 @@ func (c *Clone) trim(r *Request) time.Duration {
 		// Data in flight on the block would be verified after it is gone.
 		for !l.Begin(r.Off, size) {
 			if c.inFlight == 0 {
-				time.Sleep(idleWait)
+				time.Sleep(idleWait) // polls: other clones' data in flight on the block, which completes whatever this one does
 			} else if !c.reap(1) {
 				return 0
 			}

@@ -2,14 +2,14 @@
 
 package jobrun
 
-import "sync"
+import "endio/lockdep"
 
 // maxMessages is how many verify errors are kept in full. The rest are counted.
 const maxMessages = 20
 
 // messages gathers what clones have to say while they run.
 type messages struct {
-	mu   sync.Mutex
+	mu   lockdep.Mutex
 	list []error // guarded by mu
 	more int     // guarded by mu
 }

@@ -6,10 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"endio/fiojob"
+	"endio/lockdep"
 )
 
 // Options say how to run a plan.
@@ -131,7 +131,7 @@ func (p *Plan) prepare(ctx context.Context, wave *Wave) error {
 func runWave(ctx context.Context, wave *Wave, engine Engine, clock func() int64, options Options) {
 	sampling, stop := context.WithCancel(context.Background())
 	sampler := newSampler(wave, clock)
-	var watch, work sync.WaitGroup
+	var watch, work lockdep.WaitGroup
 	watch.Go(func() { sampler.run(sampling, options) })
 	for _, c := range wave.Clones {
 		work.Go(func() { c.work(ctx, engine) })

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 
 	"endio/fiojob"
 	"endio/internal/verify"
+	"endio/lockdep"
 )
 
 // A target is one file or device, shared by all clones that use it.
@@ -32,7 +32,7 @@ type target struct {
 	base int64           // its size, in bytes, apart from what fallocate_every adds
 	log  *verify.Journal // nil without a journal
 
-	tailMu sync.Mutex
+	tailMu lockdep.Mutex
 	tail   int64 // bytes that fallocate_every has added behind base; guarded by tailMu
 }
 

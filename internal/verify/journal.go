@@ -9,7 +9,8 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
-	"sync"
+
+	"endio/lockdep"
 )
 
 // A Journal records, for each unit of one file, the last generation of which a
@@ -27,7 +28,7 @@ type Journal struct {
 	JournalHeader
 	file *os.File
 
-	mu  sync.Mutex
+	mu  lockdep.Mutex
 	buf []byte // guarded by mu
 }
 

@@ -4,8 +4,9 @@ package verify
 
 import (
 	"fmt"
-	"sync"
 	"sync/atomic"
+
+	"endio/lockdep"
 )
 
 // MaxGeneration is the last generation that a [Ledger] can count to.
@@ -27,7 +28,7 @@ const chunkUnits = 1 << 16
 type Ledger struct {
 	UnitBytes int64
 
-	mu     sync.Mutex // held while chunks grows; chunks themselves are atomic
+	mu     lockdep.Mutex // held while chunks grows; chunks themselves are atomic
 	chunks atomic.Pointer[[]*chunk]
 }
 

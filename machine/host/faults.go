@@ -5,7 +5,6 @@ package host
 import (
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -121,7 +120,7 @@ type faulty struct {
 	late    []uring.CQE         // kept back, and now due
 	refused bool                // a start or flush since the last wait
 
-	timers sync.WaitGroup // that will call the device
+	timers lockdep.WaitGroup // that will call the device
 }
 
 // A standIn is what the real device gets in place of a request.
@@ -132,6 +131,8 @@ type standIn struct {
 
 func newFaulty(d device, f *Faults) *faulty {
 	w := &faulty{device: d, f: f, unit: f.ShortUnit, max: f.MaxDelay, stand: make(map[uint64]*standIn)}
+	nameLock(&w.mu, "fault")
+	lockdep.SetClass(&w.timers, className(timersWait))
 	if w.unit == 0 {
 		w.unit = 4096
 	}
@@ -301,6 +302,7 @@ func (w *faulty) takeLocked(cqe *uring.CQE) bool {
 	late := *cqe
 	w.timers.Add(1)
 	time.AfterFunc(time.Duration(w.rng.Int64N(int64(w.max))), func() {
+		lockdep.Owe(&w.timers)
 		defer w.timers.Done()
 		w.mu.Lock()
 		w.late = append(w.late, late)
@@ -321,6 +323,7 @@ func (w *faulty) wake() {
 	if late {
 		w.timers.Add(1)
 		time.AfterFunc(after, func() {
+			lockdep.Owe(&w.timers)
 			defer w.timers.Done()
 			w.device.wake()
 		})

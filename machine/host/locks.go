@@ -55,15 +55,31 @@ var lockClasses sync.Map
 // nameLock makes mu one of all locks with that name. Without the build tag lockdep
 // there is nothing to name.
 func nameLock(mu *lockdep.Mutex, name string) {
+	lockdep.SetClass(mu, className(name))
+}
+
+// className returns the class of locks and waits with that name; nil without the build
+// tag lockdep.
+func className(name string) *lockdep.Class {
 	if !lockdep.Enabled {
-		return
+		return nil
 	}
 	class, ok := lockClasses.Load(name)
 	if !ok {
 		class, _ = lockClasses.LoadOrStore(name, lockdep.NewClass(name))
 	}
-	lockdep.SetClass(mu, class.(*lockdep.Class))
+	return class.(*lockdep.Class)
 }
+
+// The validator's names of what goroutines of the host wait for.
+const (
+	noteWait   = "host.note"    // a sleeper, for being woken; owed by who looks through a list of sleepers
+	idleWait   = "shard.idle"   // an idle member of a shard, for being told; owed by who queues work, or closes the machine
+	leadWait   = "port.lead"    // who needs what the leader reaps; held by the leader as its lock
+	wakersWait = "port.wakers"  // who closes a port, for those that wake its leader
+	kicksWait  = "port.kicks"   // and for goroutines of retryLocked
+	timersWait = "fault.timers" // and for completions that faults keep back
+)
 
 // noVar is a [machine.Var]: the host announces nothing.
 type noVar struct{}

@@ -128,7 +128,7 @@ func New(cfg Config) (*Machine, error) {
 	m := &Machine{cfg: cfg, online: make([]atomic.Bool, cfg.MaxShards), shards: make([]*shard, cfg.MaxShards)}
 	nameLock(&m.portsMu, "machine.ports")
 	nameLock(&m.hotplugMu, "machine.hotplug")
-	nameLock(&m.willing.mu, "machine.willing")
+	m.willing.name("machine.willing")
 	m.maxHolds = int32(runtime.GOMAXPROCS(0) / 2)
 	m.anyone = m.NewContext(0, nil, nil)
 	m.mon.init(m)
@@ -230,8 +230,9 @@ func (m *Machine) ClosePort(p *Port) error {
 	// what another has reaped. With nothing in flight it does not come again.
 	p.kick()
 	p.leadMu.Lock()
+	p.waking.Wait(nil)
 	for p.wakers.Load() > 0 {
-		runtime.Gosched() // who wakes a leader that has just left
+		runtime.Gosched() // polls: who wakes a leader that has just left is a few instructions from its end
 	}
 	defer p.leadMu.Unlock()
 	p.reapMu.Lock()
@@ -265,7 +266,8 @@ func (m *Machine) Quiesce(p *Port) {
 		p.followers.add(&w.queue)
 		if p.inFlight.Load() > 0 && !p.leadMu.TryLock() {
 			p.kick()
-			<-w.note
+			p.led.Wait(nil)
+			w.note.Recv()
 			w.woken.Store(false)
 		} else if p.inFlight.Load() > 0 {
 			p.leave()
@@ -458,7 +460,11 @@ func (m *Machine) NewCounter(_ string, n int64) machine.Counter {
 }
 
 // NewWaitQueue implements [machine.Machine].
-func (m *Machine) NewWaitQueue(string) machine.WaitQueue { return &waitQueue{} }
+func (m *Machine) NewWaitQueue(string) machine.WaitQueue {
+	q := &waitQueue{}
+	q.sleepers.name("waitqueue")
+	return q
+}
 
 // NewWork implements [machine.Machine].
 func (m *Machine) NewWork(_ string, cpu machine.CPU, fn, stalled func(machine.Context)) machine.Work {
@@ -562,7 +568,11 @@ func (m *Machine) Close() error {
 	m.hotplugMu.Lock()
 	defer m.hotplugMu.Unlock()
 	for _, s := range m.shards {
+		s.idle.Owe(nil)
+	}
+	for _, s := range m.shards {
 		s.stop()
+		s.idle.Paid(nil)
 	}
 	for _, s := range m.shards {
 		s.wg.Wait()

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"endio/lockdep"
 	"endio/machine"
 )
 
@@ -16,9 +17,9 @@ type monitor struct {
 	m        *Machine
 	c        []*Context // an atomic context a CPU, to call stalled in
 	watching atomic.Bool
-	start    chan struct{}
-	stop     chan struct{}
-	stopped  chan struct{}
+	closing  atomic.Bool
+	news     lockdep.Chan[struct{}] // watching or closing was set; has room for one
+	ended    lockdep.WaitGroup      // run
 
 	shardRuns []uint64           // last seen, by shard
 	stalled   bool               // a shard has, at the last look
@@ -45,19 +46,31 @@ const quietLooks = 8
 
 func (o *monitor) init(m *Machine) {
 	o.m = m
-	o.start = make(chan struct{}, 1)
-	o.stop, o.stopped = make(chan struct{}), make(chan struct{})
+	o.news = lockdep.NewChan[struct{}](1)
+	o.news.SetClass(className("monitor.news"))
+	lockdep.SetClass(&o.ended, className("monitor"))
 	o.shardRuns = make([]uint64, len(m.shards))
 	o.portRuns = make(map[*Port]slowSeen)
 	for i := range m.shards {
 		o.c = append(o.c, &Context{m: m, cpu: machine.CPU(i), atomic: true})
 	}
-	go o.run()
+	o.ended.Go(o.run)
 }
 
 func (o *monitor) close() {
-	close(o.stop)
-	<-o.stopped
+	o.news.OweSend()
+	o.closing.Store(true)
+	o.tell()
+	o.news.PaidSend()
+	o.ended.Wait()
+}
+
+// tell lets run look at watching and closing.
+func (o *monitor) tell() {
+	select {
+	case o.news.C() <- struct{}{}:
+	default:
+	}
 }
 
 // watch starts the monitor unless it looks already. It costs one load then.
@@ -65,39 +78,40 @@ func (m *Machine) watch() {
 	if m.mon.watching.Load() || m.mon.watching.Swap(true) {
 		return
 	}
-	select {
-	case m.mon.start <- struct{}{}:
-	default:
-	}
+	m.mon.tell()
 }
 
 func (o *monitor) run() {
-	defer close(o.stopped)
 	tick := time.NewTicker(o.m.cfg.StallAfter)
 	tick.Stop()
 	defer tick.Stop()
+	for {
+		o.news.Recv()
+		if o.closing.Load() {
+			return
+		}
+		tick.Reset(o.m.cfg.StallAfter)
+		if !o.watch(tick) {
+			return
+		}
+		tick.Stop()
+	}
+}
+
+// watch looks at each tick, until for a while nothing has run or the machine is being
+// closed; then it returns false.
+func (o *monitor) watch(tick *time.Ticker) bool {
 	quiet := 0
 	for {
 		select {
-		case <-o.stop:
-			return
-		case <-o.start:
+		case <-o.news.C():
+			if o.closing.Load() {
+				return false
+			}
 			quiet = 0
 			tick.Reset(o.m.cfg.StallAfter)
 		case <-tick.C:
-			busy := o.look()
-			// Where one handler blocks, those behind it may block too.
-			for hurry := 0; o.stalled && hurry < hurryLooks; hurry++ {
-				nap(hurryPace) // a timer of the runtime would take 1 ms
-				o.stalled = false
-				o.look()
-				if o.stalled {
-					hurry = 0
-				}
-				o.stalled = true
-			}
-			o.stalled = false
-			if busy {
+			if o.lookHard() {
 				quiet = 0
 				continue
 			}
@@ -105,14 +119,30 @@ func (o *monitor) run() {
 				continue
 			}
 			o.watching.Store(false)
-			if o.look() { // began between the last look and the store
-				o.watching.Store(true)
-				quiet = 0
-				continue
+			if !o.look() {
+				return true
 			}
-			tick.Stop()
+			o.watching.Store(true) // began between the last look and the store
+			quiet = 0
 		}
 	}
+}
+
+// lookHard is look, and where one handler blocks looks on: those behind it may block
+// too.
+func (o *monitor) lookHard() bool {
+	busy := o.look()
+	for hurry := 0; o.stalled && hurry < hurryLooks; hurry++ {
+		nap(hurryPace) // a timer of the runtime would take 1 ms
+		o.stalled = false
+		o.look()
+		if o.stalled {
+			hurry = 0
+		}
+		o.stalled = true
+	}
+	o.stalled = false
+	return busy
 }
 
 // look reports whether anything has run since the last look.

@@ -5,7 +5,6 @@ package host
 import (
 	"fmt"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -101,11 +100,13 @@ type Port struct {
 	where  atomic.Pointer[File] // and the file of its request
 
 	_         [cacheLine]byte
-	leadMu    lockdep.Mutex  // held by the leader
-	followers waiterList     // who waits for this port alone
-	quiescing atomic.Int32   // of those, who wait until nothing is in flight
-	wakers    atomic.Int32   // who wake the leader just now
-	kicks     sync.WaitGroup // goroutines of retryLocked
+	leadMu    lockdep.Mutex     // held by the leader
+	followers waiterList        // who waits for this port alone
+	quiescing atomic.Int32      // of those, who wait until nothing is in flight
+	wakers    atomic.Int32      // who wake the leader just now
+	led       lockdep.IOMap     // what followers wait for
+	waking    lockdep.IOMap     // wakers, as what ClosePort waits for
+	kicks     lockdep.WaitGroup // goroutines of retryLocked
 }
 
 // newPort returns a port of cpu on dev.
@@ -113,8 +114,11 @@ func newPort(m *Machine, cpu machine.CPU, dev device, limit int) *Port {
 	p := &Port{m: m, dev: dev, limit: limit}
 	nameLock(&p.submitMu, "port.submit")
 	nameLock(&p.reapMu, "port.reap")
-	nameLock(&p.leadMu, "port.lead")
-	nameLock(&p.followers.mu, "port.followers")
+	nameLock(&p.leadMu, leadWait)
+	p.led.SetClass(className(leadWait))
+	p.followers.name("port.followers")
+	p.waking.SetClass(className(wakersWait))
+	lockdep.SetClass(&p.kicks, className(kicksWait))
 	p.id = m.opened.Add(1)
 	p.Expect(0)
 	if m.cfg.Faults != nil {
@@ -232,11 +236,7 @@ func (p *Port) startOneLocked(r *Request) bool {
 // nothing but what could not be given to it.
 func (p *Port) retryLocked() {
 	if p.inFlight.Load() > 0 {
-		p.kicks.Add(1)
-		go func() { // on old kernels kick takes the submit lock
-			defer p.kicks.Done()
-			p.kick()
-		}()
+		p.kicks.Go(p.kick) // a goroutine: on old kernels kick takes the submit lock
 	}
 }
 
@@ -397,7 +397,7 @@ func (p *Port) serveOnce(w *waiter) {
 	}
 	if p.inFlight.Load() == 0 || !p.leadMu.TryLock() {
 		p.Flush() // what work items have submitted: the leader is in the kernel already
-		<-w.note
+		w.note.Recv()
 		w.woken.Store(false)
 		return
 	}
@@ -466,7 +466,8 @@ func (p *Port) waitFor(w *waiter, done *atomic.Bool) {
 			continue
 		}
 		if !done.Load() {
-			<-w.note
+			p.led.Wait(nil)
+			w.note.Recv()
 		}
 		w.woken.Store(false)
 		p.followers.remove(&w.queue)

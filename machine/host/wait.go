@@ -13,7 +13,7 @@ import (
 // A waiter is one goroutine that sleeps until it is woken, on a channel or in a
 // port. The one who wakes does not know which: see wake.
 type waiter struct {
-	note  chan struct{} // has room for one
+	note  lockdep.Chan[struct{}] // has room for one
 	woken atomic.Bool
 	in    atomic.Pointer[Port] // the port that the waiter leads, while it does
 
@@ -30,7 +30,8 @@ type link struct {
 }
 
 var waiters = sync.Pool{New: func() any {
-	w := &waiter{note: make(chan struct{}, 1)}
+	w := &waiter{note: lockdep.NewChan[struct{}](1)}
+	w.note.SetClass(className(noteWait))
 	w.queue.w, w.willing.w, w.owed.w = w, w, w
 	return w
 }}
@@ -39,10 +40,7 @@ func newWaiter() *waiter { return waiters.Get().(*waiter) }
 
 // free returns w to the pool. Nobody may wake it any more.
 func (w *waiter) free() {
-	select {
-	case <-w.note:
-	default:
-	}
+	w.drainNote()
 	w.woken.Store(false)
 	waiters.Put(w)
 }
@@ -55,17 +53,19 @@ func (w *waiter) wake() {
 	}
 	for p := w.in.Load(); p != nil; p = w.in.Load() {
 		p.wakers.Add(1) // holds up ClosePort
+		p.waking.Owe(nil)
 		leads := w.in.Load() == p
 		if leads {
 			p.dev.wake()
 		}
+		p.waking.Paid(nil)
 		p.wakers.Add(-1)
 		if leads {
 			return
 		}
 	}
 	select {
-	case w.note <- struct{}{}:
+	case w.note.C() <- struct{}{}:
 	default:
 	}
 }
@@ -80,6 +80,7 @@ func (w *waiter) sleep(m *Machine, own *Port) {
 		w.drainNote()
 		return
 	}
+	w.note.WaitRecv() // whether it sleeps on the channel or in a port
 	if own != nil {
 		w.sleepAt(own)
 		return
@@ -92,7 +93,7 @@ func (w *waiter) sleep(m *Machine, own *Port) {
 		return
 	}
 	// m.lead has put w among the willing: a leader that leaves wakes one.
-	<-w.note
+	w.note.Recv()
 	w.woken.Store(false)
 	m.willing.remove(&w.willing)
 }
@@ -105,7 +106,8 @@ func (w *waiter) sleepAt(p *Port) {
 		// A leader that left before w was added has not seen it.
 		if !p.leadMu.TryLock() {
 			p.Flush() // what was submitted without; the leader is in the kernel already
-			<-w.note
+			p.led.Wait(nil)
+			w.note.Recv()
 			w.woken.Store(false)
 			p.followers.remove(&w.willing)
 			return
@@ -132,7 +134,7 @@ func (w *waiter) leadOnce(p *Port) {
 
 func (w *waiter) drainNote() {
 	select {
-	case <-w.note:
+	case <-w.note.C():
 	default:
 	}
 }
@@ -141,7 +143,14 @@ func (w *waiter) drainNote() {
 type waiterList struct {
 	n    atomic.Int32 // length, to make looking into an empty list cheap
 	mu   lockdep.Mutex
-	head *link // guarded by mu, as are the links of the members
+	news lockdep.IOMap // owed by who is about to wake members
+	head *link         // guarded by mu, as are the links of the members
+}
+
+// name gives the list's lock a class of its own, and its members' waits theirs.
+func (l *waiterList) name(lock string) {
+	nameLock(&l.mu, lock)
+	l.news.SetClass(className(noteWait))
 }
 
 func (l *waiterList) add(k *link) {
@@ -178,6 +187,8 @@ func (l *waiterList) wakeOne() bool {
 	if l.n.Load() == 0 {
 		return false
 	}
+	l.news.Owe(nil)
+	defer l.news.Paid(nil)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.head == nil {
@@ -192,11 +203,13 @@ func (l *waiterList) wakeAll() {
 	if l.n.Load() == 0 {
 		return
 	}
+	l.news.Owe(nil)
 	l.mu.Lock()
 	for k := l.head; k != nil; k = k.next {
 		k.w.wake()
 	}
 	l.mu.Unlock()
+	l.news.Paid(nil)
 }
 
 // waitQueue is a [machine.WaitQueue].

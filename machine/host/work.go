@@ -32,9 +32,11 @@ type work struct {
 
 // Queue implements [machine.Work].
 func (w *work) Queue(machine.Context) bool {
+	w.s.idle.Owe(nil)
 	w.s.mu.Lock()
 	ok := w.queueLocked()
 	w.s.mu.Unlock()
+	w.s.idle.Paid(nil)
 	return ok
 }
 
@@ -141,6 +143,7 @@ type shard struct {
 	members map[uint64]struct{} // goroutines
 	runs    uint64              // instances begun and ended: odd while the active member runs one
 	closed  bool
+	idle    lockdep.IOMap // what idle members wait for; owed by who is about to tell one
 	wg      lockdep.WaitGroup
 }
 
@@ -152,14 +155,26 @@ const maxSpares = 2
 type member struct {
 	c    *Context
 	w    *waiter
-	role chan struct{} // told to look whether it is active, or the shard closed
-	work *work         // guarded by shard.mu
+	role lockdep.Chan[struct{}] // told to look whether it is active, or the shard closed; has room for one
+	work *work                  // guarded by shard.mu
+}
+
+// tell lets mb look at its shard. It is a spare that was just taken off the list, and
+// gets one message for each time that it is on it: there is room.
+func (mb *member) tell() {
+	select {
+	case mb.role.C() <- struct{}{}:
+	default:
+		panic("host: a spare member is told twice")
+	}
 }
 
 func newShard(m *Machine, cpu machine.CPU) *shard {
 	s := &shard{m: m, cpu: cpu, closed: true, members: make(map[uint64]struct{})}
 	nameLock(&s.mu, "shard")
 	s.ended = lockdep.NewCond(&s.mu)
+	s.idle.SetClass(className(idleWait))
+	lockdep.SetClass(&s.wg, className("shard.members"))
 	return s
 }
 
@@ -204,10 +219,12 @@ func (s *shard) activateLocked() {
 	if n := len(s.spares); n > 0 {
 		s.active = s.spares[n-1]
 		s.spares = s.spares[:n-1]
-		s.active.role <- struct{}{}
+		s.active.tell()
 		return
 	}
-	mb := &member{w: newWaiter(), role: make(chan struct{}, 1)}
+	mb := &member{w: newWaiter(), role: lockdep.NewChan[struct{}](1)}
+	mb.w.note.SetClass(className(idleWait))
+	mb.role.SetClass(className(idleWait))
 	mb.c = &Context{m: s.m, cpu: s.cpu, port: s.port}
 	mb.c.Private = s.m.cfg.NewPrivate(mb.c)
 	s.active = mb
@@ -266,7 +283,7 @@ func (s *shard) runWork(mb *member) bool {
 			}
 			s.spares = append(s.spares, mb)
 			s.mu.Unlock()
-			<-mb.role
+			mb.role.Recv()
 			s.mu.Lock()
 			continue
 		}
@@ -342,7 +359,7 @@ func (s *shard) stop() {
 	active := s.active
 	s.active = nil
 	for _, mb := range s.spares {
-		mb.role <- struct{}{}
+		mb.tell()
 	}
 	s.spares = nil
 	if active != nil && s.runs&1 == 0 {
