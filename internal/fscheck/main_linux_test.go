@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"endio/lockdep"
 )
 
 // children are the parts of tests that run in a process of their own, by name.
@@ -17,13 +19,14 @@ const childEnv = "ENDIO_FSCHECK_CHILD"
 
 func TestMain(m *testing.M) {
 	if name := os.Getenv(childEnv); name != "" {
+		lockdep.Panic() // a report ends the child, which its parent sees
 		if err := children[name](); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(lockdep.RunTests(m))
 }
 
 // child returns a command that runs the child of that name, with env beside it.

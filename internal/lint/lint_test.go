@@ -73,6 +73,26 @@ var rules = []struct {
 	}, []string{
 		"docs/a.md:1: names End in bio/bio.go", "docs/a.md:1: names bio/no.go", "docs/a.md:2: names bio/gone.go", "docs/a.md:3: links to docs/b.svg",
 	}},
+	{"waits", Waits, map[string]string{
+		"a.go":       "package endio\nimport \"sync\"\nvar a sync.Mutex\nvar b sync.Pool\nvar c = sync.OnceFunc(nil)",
+		"batch/b.go": "package batch\nfunc f(c chan int) {\n\tc <- 1\n\t<-c\n\tselect {\n\tcase c <- 1:\n\tdefault:\n\t}\n\tselect {\n\tcase c <- 1:\n\tcase <-c:\n\t\t<-c\n\t}\n}",
+		"machine/host/c.go": "package host\nfunc f() {\n\tvar x <-chan time.Time\n\tselect {\n\tcase <-tick.C:\n\tcase <-l.C():\n\t}\n" +
+			"\tselect {\n\tcase y := <-l.C():\n\t}\n\tfor range l.C() {\n\t}\n}",
+		"dio/d.go": "package dio\nfunc f() {\n\tfor x() {\n\t\truntime.Gosched()\n\t}\n\tfor {\n\t\tif x() {\n\t\t\ttime.Sleep(1)\n\t\t}\n" +
+			"\t\ttime.Sleep(1) // polls: a page that another process writes\n\t}\n\truntime.Gosched()\n}",
+		"a_test.go":    "package endio\nvar c chan int",
+		"explore/e.go": "package explore\nvar c chan int",
+	}, []string{
+		"a.go:3: sync.Mutex", "a.go:5: sync.OnceFunc: use lockdep.Once",
+		"batch/b.go:2: a channel", "batch/b.go:3: a bare send", "batch/b.go:4: a bare receive", "batch/b.go:9: a select", "batch/b.go:12: a bare receive",
+		"dio/d.go:4: a loop", "dio/d.go:8: a loop",
+		"machine/host/c.go:8: a select", "machine/host/c.go:11: range over",
+	}},
+	{"listening", Listening, map[string]string{
+		"a/a_test.go": "package a\nimport \"endio\"", "a/b_test.go": "package a\nimport \"endio/machine/host\"",
+		"b/a_test.go": "package b\nimport \"endio\"\nfunc f() { lockdep.RunTests(m) }", "c/a_test.go": "package c\nimport \"endio/explore\"",
+		"uring/u_test.go": "package uring",
+	}, []string{"a/b_test.go: its package runs the engine", "uring/u_test.go: its package"}},
 	{"programs", Programs, map[string]string{
 		"README.md": "x\n```go\npackage a\n```", "examples/first/main.go": spdx + "\npackage b\n",
 	}, []string{"README.md: its program"}},
