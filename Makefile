@@ -4,17 +4,20 @@ check: ; .ci/run format build lint test
 format lint test race lockdep noring: ; .ci/run $@
 ci: ; .ci/run
 
-# lockdep: tests with the validator on, its benchmark beside its peers, and what they find.
-.PHONY: test-lockdep bench-lockdep detect-lockdep fuzz-lockdep
+# lockdep: tests with the validator on and faults planted in the engine, its benchmark beside its peers, and what
+# they find. The last two write docs/lockdep.md.
+.PHONY: test-lockdep bench-lockdep bench-lockdep-off detect-lockdep fuzz-lockdep
 test-lockdep:
-	ENDIO_MUTATE=1 go test -tags lockdep ./...
+	ENDIO_MUTATE=1 go test -tags lockdep -timeout 20m ./...
 
-bench-lockdep:
-	cd bench/lockdep && go run -tags lockdep,deadlock . speed
-	cd bench/lockdep && go run . speed
+bench-lockdep: bench-lockdep-off
+	cd bench/lockdep && go run -tags lockdep,deadlock . -doc ../../docs/lockdep.md speed
+
+bench-lockdep-off:
+	cd bench/lockdep && go run . -doc ../../docs/lockdep.md speed
 
 detect-lockdep:
-	cd bench/lockdep && go test -tags lockdep,deadlock -count=1 . && go run -tags lockdep,deadlock . detect
+	cd bench/lockdep && go test -tags lockdep,deadlock -count=1 . && go run -tags lockdep,deadlock . -doc ../../docs/lockdep.md detect
 
 fuzz-lockdep:
 	go test ./lockdep/selftest -run NONE -fuzz FuzzParse -fuzztime 2m

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -99,8 +98,9 @@ func detect(c detectCase, k kit) (outcome, error) {
 	return found, nil
 }
 
-// printDetection runs all cases and prints the table as Markdown.
-func printDetection(w io.Writer) error {
+// detectionTable runs all cases and returns the table as Markdown.
+func detectionTable() (string, error) {
+	w := &strings.Builder{}
 	fmt.Fprint(w, "| case | fault |")
 	for _, k := range kits() {
 		fmt.Fprintf(w, " %s |", k.name)
@@ -122,11 +122,11 @@ func printDetection(w io.Writer) error {
 		for _, k := range kits() {
 			o, err := detect(c, k)
 			if err != nil {
-				return err
+				return "", err
 			}
 			fmt.Fprintf(w, " %s |", o)
 		}
 		fmt.Fprintln(w)
 	}
-	return nil
+	return w.String(), nil
 }

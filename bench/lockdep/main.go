@@ -2,38 +2,56 @@
 
 // Command lockdep measures endio/lockdep beside sync.Mutex, sasha-s/go-deadlock and
 // linkdata/deadlock, and compares what they find. Build it with -tags
-// lockdep,deadlock; without the tag lockdep it shows that nothing is left.
+// lockdep,deadlock; without the tag lockdep, speed shows that nothing is left.
 //
-//	lockdep speed     medians of interleaved rounds, spread, ratios
-//	lockdep scaling   the part of speed about several goroutines
-//	lockdep detect    the table of docs/lockdep.md
+//	lockdep [-doc FILE] speed    medians of interleaved rounds, spread, ratios, limits
+//	lockdep [-doc FILE] detect   which faults each detector finds
+//
+// With -doc the results go into FILE too, between the marks there.
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
+
+	"endio/lockdep"
 )
 
 func main() {
 	runChild()
-	verb := ""
-	if len(os.Args) == 2 {
-		verb = os.Args[1]
-	}
-	var err error
-	switch verb {
-	case "speed":
-		err = printSpeed(os.Stdout)
-	case "scaling":
-		printScaling(os.Stdout)
-	case "detect":
-		err = printDetection(os.Stdout)
-	default:
-		fmt.Fprintln(os.Stderr, "usage: lockdep speed|scaling|detect")
-		os.Exit(2)
-	}
-	if err != nil {
+	doc := flag.String("doc", "", "also write the results into this `file`")
+	flag.Parse()
+	if err := run(flag.Arg(0), *doc); err != nil {
 		fmt.Fprintln(os.Stderr, "lockdep:", err)
 		os.Exit(1)
 	}
+}
+
+func run(verb, doc string) error {
+	var name, text string
+	switch {
+	case verb == "speed" && lockdep.Enabled:
+		p, err := measureSpeed(os.Stdout)
+		if err != nil {
+			return err
+		}
+		name, text = "bench-lockdep", p.String()
+	case verb == "speed":
+		name, text = "bench-lockdep-off", measureOff().String()
+	case verb == "detect":
+		table, err := detectionTable()
+		if err != nil {
+			return err
+		}
+		name, text = "detect-lockdep", table
+	default:
+		fmt.Fprintln(os.Stderr, "usage: lockdep [-doc FILE] speed|detect")
+		os.Exit(2)
+	}
+	fmt.Print("\n", text)
+	if doc == "" {
+		return nil
+	}
+	return write(doc, name, text)
 }

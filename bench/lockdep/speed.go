@@ -67,6 +67,15 @@ func timed(c *contender, n int) time.Duration {
 
 func (c *contender) median() float64 { return c.ns[len(c.ns)/2] }
 
+// spread is the median and, in brackets, the quartiles.
+func (c *contender) spread() string {
+	format := "%.1f (%.1f to %.1f)"
+	if c.median() >= 1000 {
+		format = "%.0f (%.0f to %.0f)"
+	}
+	return fmt.Sprintf(format, c.median(), c.ns[len(c.ns)/4], c.ns[len(c.ns)*3/4])
+}
+
 func printContenders(w io.Writer, title string, cs []*contender) {
 	fmt.Fprintf(w, "\n%s\n\n| | median ns | quartiles | times %s |\n| --- | ---: | --- | ---: |\n", title, cs[0].name)
 	for _, c := range cs {
@@ -185,13 +194,17 @@ func nestLinkdata(depth int) func(int) {
 	return nest(ms)
 }
 
-func printSpeed(w io.Writer) error {
+// measureSpeed measures nested locking with each contender, and with the tag all else that has
+// a limit.
+func measureSpeed(w io.Writer) (*page, error) {
 	restore := lockdep.OnReport(func(*lockdep.Report) { reports.Add(1) })
 	defer restore()
 	sasha.Opts.OnPotentialDeadlock = func() { reports.Add(1) }
 	linkdata.Opts.WriteLocked(func() { linkdata.Opts.OnPotentialDeadlock = func() { reports.Add(1) } })
-	fmt.Fprintf(w, "%s %s/%s, GOMAXPROCS %d; lockdep enabled: %v, linkdata/deadlock enabled: %v\n", runtime.Version(),
-		runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), lockdep.Enabled, linkdata.Enabled)
+	p := newPage()
+	p.line("Nanoseconds for a nested Lock..Unlock, medians with quartiles of %d interleaved rounds of a millisecond:\n", rounds)
+	p.line("| depth | sync.Mutex | task handle | | Go adapter | | linkdata/deadlock | sasha-s/go-deadlock | go-deadlock / adapter |")
+	p.line("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for _, depth := range []int{1, 3, 6} {
 		cs := []*contender{
 			{name: "sync.Mutex", run: nestSync(depth)},
@@ -202,63 +215,101 @@ func printSpeed(w io.Writer) error {
 		}
 		measure(cs)
 		printContenders(w, fmt.Sprintf("Nested Lock..Unlock, depth %d", depth), cs)
-		fmt.Fprintf(w, "\ngo-deadlock / Go adapter = %.0f, linkdata / Go adapter = %.0f\n",
-			cs[4].median()/cs[2].median(), cs[3].median()/cs[2].median())
+		plain, handle, adapter, peer := cs[0], cs[1], cs[2], cs[4]
+		p.line("| %d | %s | %s | %.1f times | %s | %.1f times | %s | %s | %.0f |", depth, plain.spread(), handle.spread(), handle.median()/plain.median(),
+			adapter.spread(), adapter.median()/plain.median(), cs[3].spread(), peer.spread(), peer.median()/adapter.median())
+		p.limit(fmt.Sprintf("adapters, depth %d: at most 5 times sync.Mutex", depth), adapter.median()/plain.median(), "%.1f times", 0, 5)
+		p.limit(fmt.Sprintf("task handles, depth %d: at most 3 times sync.Mutex", depth), handle.median()/plain.median(), "%.1f times", 0, 3)
+		if depth == 3 {
+			p.limit("adapters, depth 3: at least 20 times faster than go-deadlock", peer.median()/adapter.median(), "%.0f times", 20, 1e9)
+		}
 	}
-	if !lockdep.Enabled {
-		printOff(w)
-		return nil
-	}
-	printScaling(w)
-	printEdge(w)
-	printMemory(w)
+	scaling(p)
+	edge(p)
+	memory(p)
 	if n := reports.Load(); n != 0 {
-		return fmt.Errorf("%d reports during a run without faults", n)
+		return nil, fmt.Errorf("%d reports during a run without faults", n)
 	}
-	return nil
+	return p, nil
 }
 
-// printOff shows, in a build without the tag lockdep, what is left of the adapters that are no
-// mutexes.
-func printOff(w io.Writer) {
+// measureOff shows, in a build without the tag lockdep, what is left of the adapters.
+func measureOff() *page {
+	p := newPage()
+	p.line("Without the tag, nanoseconds, medians with quartiles of %d interleaved rounds:\n", rounds)
+	p.line("| | standard library | endio/lockdep | times |")
+	p.line("| --- | ---: | ---: | ---: |")
+	pair := func(what string, plain, wrapped func(int)) {
+		cs := []*contender{{name: "plain", run: plain}, {name: "lockdep", run: wrapped}}
+		measure(cs)
+		ratio := cs[1].median() / cs[0].median()
+		p.line("| %s | %s | %s | %.2f |", what, cs[0].spread(), cs[1].spread(), ratio)
+		p.limit(what+": nothing without the tag (noise of 10% allowed)", ratio, "%.2f times", 0, 1.1)
+	}
+	pair("Mutex, depth 1", nestSync(1), nestAdapter(1))
+	pair("Mutex, depth 3", nestSync(3), nestAdapter(3))
+	pair("Mutex, depth 6", nestSync(6), nestAdapter(6))
 	c, wrapped := make(chan int, 1), lockdep.NewChan[int](1)
+	pair("Chan: send and receive", func(n int) {
+		for range n {
+			c <- 1
+			_, _ = <-c
+		}
+	}, func(n int) {
+		for range n {
+			wrapped.Send(1)
+			_, _ = wrapped.Recv()
+		}
+	})
+	pair("Chan: select with default, empty", func(n int) {
+		for range n {
+			select {
+			case <-c:
+			default:
+			}
+		}
+	}, func(n int) {
+		for range n {
+			wrapped.WaitRecv()
+			select {
+			case <-wrapped.C():
+			default:
+			}
+		}
+	})
+	var wg sync.WaitGroup
+	var watched lockdep.WaitGroup
+	pair("WaitGroup: Add, Done, Wait", func(n int) {
+		for range n {
+			wg.Add(1)
+			wg.Done()
+			wg.Wait()
+		}
+	}, func(n int) {
+		for range n {
+			watched.Add(1)
+			lockdep.Owe(&watched)
+			watched.Done()
+			watched.Wait()
+		}
+	})
 	var io lockdep.IOMap
-	var mu sync.Mutex
-	cs := []*contender{
-		{name: "chan", run: func(n int) {
-			for range n {
-				c <- 1
-				_, _ = <-c
-			}
-		}},
-		{name: "lockdep.Chan", run: func(n int) {
-			for range n {
-				wrapped.Send(1)
-				_, _ = wrapped.Recv()
-			}
-		}},
-	}
-	measure(cs)
-	printContenders(w, "Off: a channel", cs)
-	cs = []*contender{
-		{name: "sync.Mutex", run: func(n int) {
-			for range n {
-				mu.Lock()
-				mu.Unlock()
-			}
-		}},
-		{name: "sync.Mutex and lockdep.IOMap", run: func(n int) {
-			for range n {
-				io.Owe(nil)
-				mu.Lock()
-				io.Wait(nil)
-				mu.Unlock()
-				io.Paid(nil)
-			}
-		}},
-	}
-	measure(cs)
-	printContenders(w, "Off: I/O map", cs)
+	var mu, annotated sync.Mutex
+	pair("a Mutex, beside one with an IOMap", func(n int) {
+		for range n {
+			mu.Lock()
+			mu.Unlock()
+		}
+	}, func(n int) {
+		for range n {
+			io.Owe(nil)
+			annotated.Lock()
+			io.Wait(nil)
+			annotated.Unlock()
+			io.Paid(nil)
+		}
+	})
+	return p
 }
 
 // arithmetic returns a loop that touches no memory: what it gains from a second processor is
@@ -275,8 +326,8 @@ func arithmetic() func(int) {
 
 var sink atomic.Uint64
 
-// printScaling compares one goroutine on its own lock with one on each processor.
-func printScaling(w io.Writer) {
+// scaling compares one goroutine on locks of its own with one on each processor.
+func scaling(p *page) {
 	procs := runtime.GOMAXPROCS(0)
 	parallel := func(workers int, make func() func(int)) func(int) {
 		runs := []func(int){}
@@ -301,19 +352,30 @@ func printScaling(w io.Writer) {
 		{"linkdata/deadlock", func() func(int) { return nestLinkdata(3) }},
 		{"sasha-s/go-deadlock", func() func(int) { return nestSasha(3) }},
 	}
-	fmt.Fprintf(w, "\nScaling: depth 3, each goroutine on locks of its own; %d goroutines do how many times the work of one\n\n", procs)
-	fmt.Fprintf(w, "| | 1 goroutine, ns | %d goroutines, ns | work |\n| --- | ---: | ---: | ---: |\n", procs)
+	all := make([]*contender, 0, 2*len(kinds))
 	for _, k := range kinds {
-		cs := []*contender{{name: "one", run: parallel(1, k.make)}, {name: "all", run: parallel(procs, k.make)}}
-		measure(cs)
-		fmt.Fprintf(w, "| %s | %.1f | %.1f | %.2f |\n", k.name, cs[0].median(), cs[1].median(),
-			float64(procs)*cs[0].median()/cs[1].median())
+		all = append(all, &contender{name: k.name, run: parallel(1, k.make)}, &contender{name: k.name, run: parallel(procs, k.make)})
+	}
+	measure(all)
+	p.line("\nScaling, depth 3, each goroutine on locks of its own, all rows interleaved: how many times the work of one goroutine %d do. Arithmetic without memory says what the machine has to give.\n", procs)
+	p.line("| | 1 goroutine, ns | %d goroutines, ns | work |", procs)
+	p.line("| --- | ---: | ---: | ---: |")
+	work := map[string]float64{}
+	for i, k := range kinds {
+		one, many := all[2*i], all[2*i+1]
+		work[k.name] = float64(procs) * one.median() / many.median()
+		p.line("| %s | %s | %s | %.2f times |", k.name, one.spread(), many.spread(), work[k.name])
+	}
+	p.limit(fmt.Sprintf("%d goroutines on different locks: at least 0.9 of what sync.Mutex gains (%.2f)", procs, work["sync.Mutex"]),
+		work["endio/lockdep, Go adapter"], "%.2f times", 0.9*work["sync.Mutex"], 1e9)
+	if work["arithmetic only"] < 1.5 {
+		p.line("\nThe machine had no second processor to give in this run: the row says only that nothing is lost.")
 	}
 }
 
-// printEdge measures the check of a new edge in front of a chain of 1,000 classes: the
+// edge measures the check of a new edge in front of a chain of 1,000 classes: the
 // search has to walk all of them.
-func printEdge(w io.Writer) {
+func edge(p *page) {
 	const length, samples = 1000, 200
 	v := lockdep.New(lockdep.Config{OnReport: func(*lockdep.Report) { reports.Add(1) }})
 	t := v.NewTask("bench", 1)
@@ -339,12 +401,13 @@ func printEdge(w io.Writer) {
 		t.Release(&m, 0)
 	}
 	slices.Sort(us)
-	fmt.Fprintf(w, "\nNew edge before a chain of %d classes: median %.1f us, 99%% %.1f us, worst of %d %.1f us\n",
+	p.line("\nA new edge in front of a chain of %d classes, all of which the search walks: median %.1f us, 99%% under %.1f us, worst of %d %.1f us.",
 		length, us[samples/2], us[samples*99/100], samples, us[samples-1])
+	p.limit("new edge, chain of 1,000 classes: under 100 us", us[samples/2], "%.1f us", 0, 100)
 }
 
-// printMemory fills all tables of a validator and prints what they take.
-func printMemory(w io.Writer) {
+// memory fills all tables of a validator and says what they take.
+func memory(p *page) {
 	heap := func() float64 {
 		runtime.GC()
 		runtime.GC()
@@ -371,7 +434,8 @@ func printMemory(w io.Writer) {
 	}
 	full := heap() - withMaps + empty
 	s := v.Stats()
-	fmt.Fprintf(w, "\nMemory of a validator: %.1f MiB empty, %.1f MiB with %d classes, %d edges, %d chains, %d stack words\n",
+	p.line("\nMemory of a validator: %.1f MiB empty, %.1f MiB with %d classes, %d pairs of classes, %d chains and %d words of stacks.",
 		empty, full, s.Classes, s.Edges, s.Chains, s.StackWords)
+	p.limit("memory with all tables full: at most 16 MiB", full, "%.1f MiB", 0, 16)
 	runtime.KeepAlive(maps)
 }
