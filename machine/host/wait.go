@@ -188,14 +188,14 @@ func (l *waiterList) wakeOne() bool {
 		return false
 	}
 	l.news.Owe(nil)
-	defer l.news.Paid(nil)
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.head == nil {
-		return false
+	head := l.head
+	if head != nil {
+		head.w.wake()
 	}
-	l.head.w.wake()
-	return true
+	l.mu.Unlock()
+	l.news.Paid(nil)
+	return head != nil
 }
 
 // wakeAll wakes all members.

@@ -32,11 +32,12 @@ type work struct {
 
 // Queue implements [machine.Work].
 func (w *work) Queue(machine.Context) bool {
-	w.s.idle.Owe(nil)
-	w.s.mu.Lock()
+	s := w.s
+	s.idle.Owe(nil)
+	s.mu.Lock()
 	ok := w.queueLocked()
-	w.s.mu.Unlock()
-	w.s.idle.Paid(nil)
+	s.mu.Unlock()
+	s.idle.Paid(nil)
 	return ok
 }
 
