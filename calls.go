@@ -11,6 +11,7 @@ import (
 	"endio/dio"
 	"endio/machine"
 	"endio/machine/host"
+	"endio/uring"
 )
 
 // calls does the blocking calls of files. A few at a time go to the kernel as
@@ -135,9 +136,9 @@ func (k *calls) moveAll(f *File, kind Kind, p []byte, off int64) (int, error) {
 	}
 	n, tries := 0, 0
 	for n < len(p) {
-		flags := f.flags()
+		flags := f.flags(kind)
 		part := p[n:min(len(p), n+maxTransfer)]
-		res := k.do(op, f, part, off+int64(n), tries > 0)
+		res := k.do(op, f, part, off+int64(n), flags, tries > 0)
 		switch {
 		case res > 0:
 			n += int(res)
@@ -163,13 +164,13 @@ func (k *calls) moveAll(f *File, kind Kind, p []byte, off int64) (int, error) {
 }
 
 // do is one system call or request.
-func (k *calls) do(op host.Op, f *File, p []byte, off int64, async bool) int32 {
+func (k *calls) do(op host.Op, f *File, p []byte, off int64, flags uring.RWFlags, async bool) int32 {
 	defer k.active.Add(-1)
 	if k.active.Add(1) <= k.plain || k.port == nil {
-		r := host.Request{Op: op, File: &f.host, Buf: p, Off: off, Flags: f.flags()}
+		r := host.Request{Op: op, File: &f.host, Buf: p, Off: off, Flags: flags}
 		return host.Execute(&r)
 	}
-	return k.port.Call(op, &f.host, p, off, f.flags(), async)
+	return k.port.Call(op, &f.host, p, off, flags, async)
 }
 
 // sync makes f durable.
@@ -187,7 +188,7 @@ func (k *calls) sync(f *File, kind Kind) error {
 		return f.opError(kind.String(), -1, -1, 0, ErrClosed)
 	}
 	for tries := 0; ; tries++ {
-		res := k.do(op, f, nil, 0, false)
+		res := k.do(op, f, nil, 0, 0, false)
 		if res >= 0 {
 			if f.uncached != nil {
 				f.uncached.settle(kind)

@@ -70,5 +70,5 @@ func (*uncached) close()                {}
 // setUncached does nothing: there is no portable way around the page cache.
 func (f *File) setUncached() {}
 
-func (f *File) flags() uring.RWFlags          { return 0 }
+func (f *File) flags(Kind) uring.RWFlags      { return 0 }
 func (f *File) plainCache(uring.RWFlags) bool { return false }

@@ -162,7 +162,7 @@ func (op *Op) prepare(e *Engine, p *host.Port, owner bio.Owner) error {
 		if err := f.check(op.Kind, op.Buf, op.Bufs, op.Off, op.want); err != nil {
 			return err
 		}
-		r.Flags = f.flags()
+		r.Flags = f.flags(op.Kind)
 		if op.DSync && op.Kind == Write {
 			r.Flags |= uring.RWDsync
 		}
