@@ -108,8 +108,9 @@ func (x *Exec) stateKey() uint64 {
 	if x.stateFn == nil {
 		panic(&badProgram{"the strategy matches states, but the program does not declare its state: call Exec.OnState in Init"})
 	}
-	var h Hash
-	x.stateFn(&h)
+	h := &x.hash
+	*h = Hash{}
+	x.stateFn(h)
 	var tasks uint64
 	for _, id := range x.order {
 		t := x.tasks[id]

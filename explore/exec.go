@@ -98,7 +98,7 @@ func (x *Exec) reset() {
 	x.epoch++
 	x.order = x.order[:0]
 	x.root = maker{}
-	x.plan, x.planChoice = nil, nil
+	x.plan, x.planChoice, x.trusted = nil, nil, 0
 	x.depth, x.preempts = 0, 0
 	x.cur, x.last = nil, nil
 	x.live, x.unwind = false, false
@@ -253,6 +253,9 @@ func (x *Exec) planned(d int) *Task {
 			x.nondeterministic(t, "declares another step than before")
 			return nil
 		}
+		return t
+	}
+	if d < x.trusted {
 		return t
 	}
 	// Not seen before in this order: the step may be blocked.

@@ -52,6 +52,12 @@ const (
 	holeShortSequence      // plant the second step alone
 	holeNoVariants         // with several objects, assume all independent steps come first
 	holeCount
+
+	// Faults in the search of states.
+	holeWokenLate   hole = iota // what was run before a visit sleeps in what that visit woke
+	holeLateChoices             // the other choices of a step see all that was run since as asleep
+	holeNeverWoken              // a visit wakes nothing
+	holeGraphCount
 )
 
 // A node is a state on the current path.

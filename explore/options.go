@@ -57,12 +57,18 @@ type Options struct {
 	// time, before the search gives up with [Stalled]; 0 means 10 s.
 	StallTimeout time.Duration
 
+	// VerifyStates makes every execution of [Cached] compare the state from which it goes on with
+	// what that was when it was found, by another way perhaps; otherwise one in 64 does. It finds
+	// programs that do not declare all of their state.
+	VerifyStates bool
+
 	// NoMinimise reports the first failure found as it is.
 	NoMinimise bool
 
-	hole  hole          // for tests: see optimal
-	ids   *idTable      // for tests: makes searches agree on ids
-	onRun func(x *Exec) // for tests: called after each execution that counts
+	depthFirst bool          // Cached: see again
+	hole       hole          // for tests: see optimal
+	ids        *idTable      // for tests: makes searches agree on ids
+	onRun      func(x *Exec) // for tests: called after each execution that counts
 }
 
 // complete fills in the defaults.

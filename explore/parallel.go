@@ -124,6 +124,9 @@ func (s *searching) runParallel(ctx context.Context, xs []*Exec) {
 				if s.queue != nil {
 					s.queue.close()
 				}
+				if g, ok := x.strat.(*graph); ok {
+					g.g.stop() // when one ends, there is nothing left or all shall end
+				}
 			})
 		}()
 	}

@@ -49,6 +49,7 @@ type Exec struct {
 	plan       []uint8
 	planChoice []choice
 	depth      int // steps chosen so far
+	trusted    int // steps of the plan that are known to be enabled
 	repeat     int // steps that the execution has in common with the one before
 	cur        *Task
 	last       *Task // took the last step
@@ -74,6 +75,7 @@ type Exec struct {
 	onQuiet    func(*Exec)
 	onComplete func(*Exec)
 	stateFn    func(*Hash)
+	hash       Hash // for stateFn
 
 	maxSteps  int
 	coros     coroutines

@@ -47,6 +47,9 @@ func (s *searching) estimate(x *Exec) {
 	switch t := x.strat.(type) {
 	case *cached:
 		s.states.Store(t.seen.states())
+	case *graph:
+		s.states.Store(t.g.states())
+		s.fraction.Store(int64(t.g.fraction() * fractionUnit))
 	case *optimal:
 		s.fraction.Store(int64(t.fraction() * fractionUnit))
 	case *dfs:

@@ -119,6 +119,8 @@ func (s *searching) conclude(xs []*Exec) {
 		switch s := x.strat.(type) {
 		case *cached:
 			r.States = s.seen.states()
+		case *graph:
+			r.States = s.g.states()
 		case *bounded:
 			if s.complete {
 				scope = "" // no execution needs more preemptions

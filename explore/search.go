@@ -74,15 +74,13 @@ func (s *searching) run(ctx context.Context) {
 		s.worker(s.checkDeterminism)
 	}
 	xs := s.workers()
-	if s.err = s.begin(xs); s.err != nil || s.result.Failure != nil {
-		// can't be resumed, or the program is not deterministic
-	} else if len(xs) > 1 {
-		s.runParallel(ctx, xs)
-	} else {
-		s.worker(func(cur **Exec) {
-			*cur = xs[0]
-			s.bounded(s.loop(ctx, xs[0]))
-		})
+	if s.err = s.begin(xs); s.err == nil && s.result.Failure == nil { // can be resumed, and is deterministic
+		s.search(ctx, xs)
+		if g, ok := xs[0].strat.(*graph); ok && s.again(g.g) {
+			s.o.depthFirst = true
+			xs = s.workers()
+			s.search(ctx, xs)
+		}
 	}
 	s.conclude(xs)
 	if s.o.Checkpoint != "" && s.err == nil && s.result.Verdict == Unknown && (len(s.bounds) > 0 || s.heartbeat.halt.Load()) {
@@ -92,6 +90,28 @@ func (s *searching) run(ctx context.Context) {
 		s.explain(f)
 	}
 	s.result.Elapsed = s.before + time.Since(s.start)
+}
+
+// search lets the workers search.
+func (s *searching) search(ctx context.Context, xs []*Exec) {
+	if len(xs) > 1 {
+		s.runParallel(ctx, xs)
+		return
+	}
+	s.worker(func(cur **Exec) {
+		*cur = xs[0]
+		s.bounded(s.loop(ctx, xs[0]))
+	})
+}
+
+// again reports whether states have to be searched depth first: only that way are cycles
+// of states found on an execution, so that one can tell whether they are livelocks, and can a
+// search go on whose table is full.
+func (s *searching) again(g *stateGraph) bool {
+	if s.result.Failure != nil && !s.o.KeepGoing || s.heartbeat.halt.Load() || len(s.bounds) > 0 {
+		return false
+	}
+	return g.full || g.cyclic()
 }
 
 // begin resumes an earlier search, if asked to.
@@ -116,6 +136,7 @@ func (s *searching) workers() []*Exec {
 	switch first := first.(type) {
 	case *dfs, *cached:
 		s.divided = n > 1
+	case *graph:
 	case *walk:
 		first.part(0, int64(n), s.o.Strategy.seed)
 	case *pct:
@@ -132,6 +153,8 @@ func (s *searching) workers() []*Exec {
 		case *cached:
 			next.over = true
 			next.seen = first.(*cached).seen
+		case *graph:
+			next.g = first.(*graph).g
 		case *walk:
 			next.part(i, int64(n), s.o.Strategy.seed)
 		case *pct:

@@ -43,7 +43,14 @@ func Optimal() Strategy {
 // state with [Exec.OnState]; what it declares is compared as a 64-bit hash. Data
 // races are looked for only in the executions made, and may be missed.
 func Cached() Strategy {
-	return Strategy{name: "state caching", build: func(o *Options) strategy { return newCached(o.MemoryBytes) }}
+	return Strategy{name: "state caching", build: func(o *Options) strategy {
+		if o.Checkpoint != "" || o.depthFirst {
+			return newCached(o.MemoryBytes)
+		}
+		g := newStateGraph(o.MemoryBytes, o.VerifyStates)
+		g.hole = o.hole
+		return &graph{g: g}
+	}}
 }
 
 // PreemptionBound explores the executions with at most n preemptions, beginning

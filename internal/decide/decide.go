@@ -79,7 +79,7 @@ func Decide(ctx context.Context, f *scenario.File, c scenario.Case, o Options) (
 		a.Expected = e
 	}
 	start := time.Now()
-	eo := explore.Options{MaxTime: o.MaxTime, Workers: o.Workers, MemoryBytes: memoryBytes, MaxSteps: 4000}
+	eo := explore.Options{VerifyStates: true, MaxTime: o.MaxTime, Workers: o.Workers, MemoryBytes: memoryBytes, MaxSteps: 4000}
 	if o.Strategy != "" && o.Strategy != "auto" {
 		err = a.explore(ctx, p, eo, strategy(o.Strategy))
 	} else {

@@ -96,7 +96,24 @@ func (k *Kernel) newContext(kind Kind, cpu *CPU, name string) *Context {
 	return c
 }
 
-func (c *Context) bind(t *explore.Task) { c.t, c.k.cur = t, c }
+// bind lets t run c. The number of c, which goes into the state, follows from that of t and not from
+// how many contexts there were before, which depends on the way by which the state was reached.
+func (c *Context) bind(t *explore.Task) {
+	c.t, c.k.cur = t, c
+	c.id = t.ID()
+	if c.carrier != nil {
+		c.id = c.carrier.id + explore.MaxTasks
+		c.hist = mix(c.carrier.hist, 3)
+	}
+}
+
+// born says by whom c was started: what its code has captured follows from what that one
+// knew, and two tasks that are alike but for it are different states.
+func (c *Context) born(by *Context) {
+	if by != nil && by.t != nil {
+		c.hist = c.k.newID(by)
+	}
+}
 
 // InTask reports whether c is a task. It is in_task, and unlike [Context.Atomic] it
 // knows, whatever the configuration.
@@ -444,7 +461,7 @@ func (c *Context) Forget(v uint64) { c.hist = mix(v, 0x5eed) }
 // local returns a hash of the state that only c knows.
 func (c *Context) local() uint64 {
 	v := mix(c.hist, uint64(c.preempt)|uint64(c.rcu)<<8|uint64(c.bh)<<16|uint64(c.irqsOff)<<24|uint64(c.migrate)<<32|uint64(c.id)<<40)
-	v = mix(v, c.token)
+	v = mix(v, c.token+c.makes<<56)
 	if c.k.cfg.HogSteps > 0 {
 		v = mix(v, uint64(c.lone))
 	}
@@ -454,19 +471,16 @@ func (c *Context) local() uint64 {
 	return v
 }
 
-// hash adds what others can see of c.
-func (c *Context) hash(h *explore.Hash) {
-	v := uint64(c.cpu.id)
+// state returns a hash of what others can see of c.
+func (c *Context) state() uint64 {
+	v := uint64(c.cpu.id) | uint64(c.id)<<16
 	if c.holds {
 		v |= 1 << 8
-	}
-	if c.dead {
-		v |= 1 << 9
 	}
 	if c.entering {
 		v |= 1 << 10
 	}
-	h.Add(mix(v, c.sleep.state()))
+	return mix(mix(v, c.sleep.state()), 9)
 }
 
 // Fail ends the execution with a failure.

@@ -25,6 +25,7 @@ type CPU struct {
 }
 
 type softirq struct {
+	id   uint64
 	name string
 	fn   func(*Context)
 }
@@ -66,6 +67,9 @@ func (p *CPU) hash(h *explore.Hash) {
 	v |= uint64(len(p.pending))<<2 | uint64(p.depth)<<8 | p.pinned.num()<<16
 	for i := range p.depth {
 		v = mix(v, p.stack[i].num())
+	}
+	for i := range p.pending {
+		v = mix(v, p.pending[i].id)
 	}
 	h.Add(v)
 }
@@ -121,6 +125,7 @@ func (k *Kernel) Interrupt(c *Context, cpu int, name string, o IRQOptions, fn fu
 		return
 	}
 	irq := k.newContext(InHardirq, k.cpus[cpu], name)
+	irq.born(c)
 	irq.irqsOff = 1
 	irq.hardIRQ = o.Hard
 	body := func(t *explore.Task) {
@@ -142,6 +147,7 @@ func (k *Kernel) Interrupt(c *Context, cpu int, name string, o IRQOptions, fn fu
 // Source: irq_forced_thread_fn, kernel/irq/manage.c, Linux 7.3.
 func (k *Kernel) threadedInterrupt(c *Context, cpu int, name string, o IRQOptions, fn func(c *Context)) {
 	th := k.newContext(InTask, k.cpus[cpu], name)
+	th.born(c)
 	th.irqThread = true
 	body := func(t *explore.Task) {
 		th.bind(t)
@@ -202,6 +208,7 @@ func (p *CPU) runSoftirqs(c *Context) {
 		si := p.k.newContext(InSoftirq, p, s.name)
 		si.carrier = c
 		si.bind(c.t)
+		si.hist = s.id
 		p.push(si)
 		if si.ld != nil {
 			si.ld.SoftirqEnter()
@@ -232,5 +239,5 @@ func (c *Context) RaiseSoftirq(name string, fn func(*Context)) {
 		})
 		return
 	}
-	p.pending = append(p.pending, softirq{name, fn})
+	p.pending = append(p.pending, softirq{p.k.newID(c), name, fn})
 }

@@ -302,7 +302,8 @@ func (k *Kernel) failHere(c *Context) bool {
 func (k *Kernel) cpuhp(c *Context, p *CPU) *Context {
 	c.unpin()
 	n := k.newContext(InTask, p, fmt.Sprintf("cpuhp/%d", p.id))
-	n.carrier, n.t = c, c.t
+	n.carrier = c
+	n.bind(c.t)
 	n.held = append(n.held, c.held...)
 	return n
 }

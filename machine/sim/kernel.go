@@ -137,7 +137,8 @@ type Kernel struct {
 	cpus []*CPU
 	memo *memo
 
-	parts []part // all that has state, in the order of making
+	parts []part // all that has state, in the order of making, made in Init
+	later []laterPart
 	ctxs  []*Context
 	extra []func(*explore.Hash)
 	roots roots
@@ -164,6 +165,7 @@ type memo struct {
 	ctxs    []*Context
 	parts   []part
 	live    []*Context
+	one     explore.Hash // of one part
 	kernel  *Kernel
 	sites   []string // lines that Site has named in this execution
 }
@@ -323,17 +325,46 @@ func (k *Kernel) quiesce() {
 func (k *Kernel) OnState(f func(*explore.Hash)) { k.extra = append(k.extra, f) }
 
 func (k *Kernel) add(p part) {
+	if k.cur != nil && k.cur.t != nil {
+		k.later = append(k.later, laterPart{k.newID(k.cur), p})
+		return
+	}
 	k.parts = append(k.parts, p)
 	k.memo.parts = k.parts // its room is used again
+}
+
+// partID returns a number for the next part.
+func (k *Kernel) partID() int {
+	if k.cur != nil && k.cur.t != nil {
+		return int(k.newID(k.cur) & (1<<50 - 1))
+	}
+	return len(k.parts)
+}
+
+// A laterPart was made after Init. The order in which contexts make such is no part of the state:
+// each counts by its number.
+type laterPart struct {
+	id uint64
+	part
 }
 
 func (k *Kernel) hashState(h *explore.Hash) {
 	for _, p := range k.parts {
 		p.hash(h)
 	}
-	for _, c := range k.ctxs {
-		c.hash(h)
+	var sum uint64
+	for i := range k.later {
+		k.memo.one = explore.Hash{}
+		k.later[i].hash(&k.memo.one)
+		s := k.memo.one.Sum()
+		sum += mix(mix(k.later[i].id, s[0]), s[1])
 	}
+	for _, c := range k.ctxs {
+		if !c.dead { // what has ended decides nothing, nor does where it ran
+			sum += c.state()
+		}
+	}
+	h.Add(sum)
 	k.roots.hash(k, h)
 	for _, f := range k.extra {
 		f(h)

@@ -387,7 +387,7 @@ type machineQueue struct {
 
 // NewWaitQueue returns a WaitQueue on which nobody sleeps.
 func (m *Machine) NewWaitQueue(name string) machine.WaitQueue {
-	q := &machineQueue{m: m, waitQueue: waitQueue{k: m.k, id: len(m.k.parts), name: name, obj: m.groupOf(name)}}
+	q := &machineQueue{m: m, waitQueue: waitQueue{k: m.k, id: m.k.partID(), name: name, obj: m.groupOf(name)}}
 	m.k.add(q)
 	m.object(q, 0)
 	return q

@@ -256,7 +256,10 @@ func (w *worker) callStall(c *Context, x *Work) {
 	x.stalling = true
 	k := c.k
 	n := k.newContext(InHardirq, c.cpu, c.name+", going to sleep")
-	n.carrier, n.t = c, c.t
+	n.carrier = c
+	n.bind(c.t)
+	c.makes++ // what is made in two stalls is not the same
+	n.hist = mix(n.hist, c.makes)
 	n.irqsOff = 1
 	if n.ld != nil {
 		n.ld.HardirqsOff(n.Site())

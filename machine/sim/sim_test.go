@@ -18,7 +18,7 @@ func explored(t *testing.T, cfg sim.Config, init func(k *sim.Kernel)) *explore.R
 	t.Helper()
 	p := &explore.Program{Name: t.Name(), SkipFrames: []string{"endio/machine/sim.(", "iter.", "runtime."},
 		Init: func(x *explore.Exec) { init(sim.New(x, cfg)) }}
-	r, err := explore.Explore(context.Background(), p, explore.Options{Strategy: explore.Cached(), MaxSteps: 1000})
+	r, err := explore.Explore(context.Background(), p, explore.Options{Strategy: explore.Cached(), MaxSteps: 1000, VerifyStates: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,6 +345,7 @@ func TestB5DisassociatedPoolRunsAnywhere(t *testing.T) {
 // TestB6 is about hotplug, kernel-semantics.md B6.
 
 func hotplugLog(k *sim.Kernel, log *[]string) {
+	k.Root(log) // what the tests compare is part of the state
 	add := func(s string) func(*sim.Context, *sim.CPU) error {
 		return func(c *sim.Context, p *sim.CPU) error {
 			*log = append(*log, fmt.Sprintf("%s@%d", s, c.CPU()))

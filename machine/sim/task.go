@@ -45,6 +45,7 @@ func (k *Kernel) Go(c *Context, name string, o TaskOptions, fn func(*Context)) *
 	}
 	tc := k.newContext(InTask, cpu, name)
 	tc.any = o.CPU.cpu == 0
+	tc.born(c)
 	task := &Task{k: k, c: tc, name: name}
 	tc.task = task
 	if c == nil {

@@ -26,7 +26,7 @@ type WaitQueue struct{ waitQueue }
 // NewWaitQueue makes an empty queue. c is nil in Init.
 func (k *Kernel) NewWaitQueue(c *Context, name string) *WaitQueue {
 	q := &WaitQueue{}
-	q.waitQueue = waitQueue{k: k, id: len(k.parts), name: name, obj: newObject(k.maker(c), name, -1)}
+	q.waitQueue = waitQueue{k: k, id: k.partID(), name: name, obj: newObject(k.maker(c), name, -1)}
 	k.add(q)
 	return q
 }

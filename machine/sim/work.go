@@ -81,7 +81,7 @@ func (w *Work) hash(h *explore.Hash) {
 	if w.pool != nil {
 		v |= uint64(w.pool.cpu.id+1) << 40
 	}
-	if w.last != nil {
+	if w.last != nil && w.last.cpu != w.home { // never run is as good as run at home
 		v |= uint64(w.last.cpu.id+1) << 44
 	}
 	if w.base != nil {

@@ -29,7 +29,7 @@ func TestEngine(t *testing.T) {
 		t.Run(k.Name, func(t *testing.T) {
 			t.Parallel()
 			for _, cfg := range configs {
-				r, err := explore.Explore(context.Background(), k.Program(cfg), explore.Options{Strategy: explore.Cached()})
+				r, err := explore.Explore(context.Background(), k.Program(cfg), explore.Options{Strategy: explore.Cached(), VerifyStates: true})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -45,7 +45,6 @@ func newRig(x *explore.Exec, cfg sim.Config, o batch.Options) *rig {
 	r := &rig{k: k, m: sim.NewMachine(k)}
 	r.bs = batch.New(r.m, r.m.InitContext(), o)
 	k.Root(r.bs)
-	k.Root(&r.bios)
 	k.Root(&r.mem)
 	k.AtEnd(func(k *sim.Kernel) {
 		for i := range r.bios {
@@ -81,6 +80,7 @@ func (r *rig) bio(flags bio.Flags, more func(c *sim.Context, b *bio.Bio)) *bio.B
 		}
 	}}
 	r.bios = append(r.bios, b)
+	r.k.Root(b) // or one bio in the hands of somebody would look like another
 	r.mem.want[i] = 1
 	if err := b.Start(); err != nil {
 		r.k.Fail(explore.Assertion, err.Error())
