@@ -176,13 +176,13 @@ func (g *stateGraph) arrive(a *arrival) (n uint32, next int, asleep uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.made++
-	n, slot := g.find(a.key)
+	n, _ = g.find(a.key)
 	if n == noState {
 		if !g.grow() {
 			g.full, g.closed = true, true
 			return noState, -1, 0
 		}
-		_, slot = g.find(a.key)
+		_, slot := g.find(a.key)
 		n = uint32(len(g.nodes))
 		depth := uint32(0) // on the way of the parent, which may differ from that of this execution
 		if a.from != noState {
@@ -385,7 +385,9 @@ func (s *graph) begin(x *Exec) bool {
 	}
 	s.path, s.plan, s.choices = s.g.way(j.from, s.path, s.plan, s.choices)
 	if s.g.hole == holeLateChoices && j.from != noState {
+		s.g.mu.Lock()
 		j.asleep |= s.g.nodes[j.from].before &^ (1 << j.task)
+		s.g.mu.Unlock()
 	}
 	s.asleep, s.forced, s.settled = j.asleep, len(j.choices), -1
 	s.fresh = len(s.plan)

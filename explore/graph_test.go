@@ -59,6 +59,9 @@ func TestGraphOracle(t *testing.T) {
 
 // TestGraphHoles: each fault planted in that search is caught.
 func TestGraphHoles(t *testing.T) {
+	if defaultPrograms < 2500 {
+		t.Skip("compares thousands of programs; TestGraphOracle runs with the race detector")
+	}
 	for h, name := range map[hole]string{holeWokenLate: "what ran earlier sleeps in what is woken", holeNeverWoken: "nothing is woken",
 		holeLateChoices: "other choices of a step see what ran since"} {
 		t.Run(name, func(t *testing.T) {
