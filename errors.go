@@ -22,6 +22,10 @@ var (
 	// ErrInHandler: a handler closed what runs it, and would wait for itself.
 	ErrInHandler = errors.New("called by a handler for which it would have to wait")
 
+	// ErrGoexit: a handler has ended its goroutine with runtime.Goexit, as FailNow of a
+	// test does. It is the Value of a [HandlerPanic].
+	ErrGoexit = errors.New("the handler ended its goroutine (runtime.Goexit)")
+
 	// ErrAlignment: direct I/O that is not aligned as the file needs it.
 	ErrAlignment = errors.New("not aligned for direct I/O")
 

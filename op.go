@@ -185,9 +185,11 @@ func (op *Op) prepare(e *Engine, p *host.Port, owner bio.Owner) error {
 	op.bio.Owner = owner
 	op.bio.Flags = 0
 	op.held.Start, op.held.Op = startHeld, op
-	if owner == nil && (op.In == Task || f.uncached != nil) {
+	inTask := owner == nil && (op.In == Task || f.uncached != nil)
+	if inTask {
 		op.bio.Flags = bio.CompleteInTask
 	}
+	r.Inline = owner == nil && !inTask
 	return op.bio.Start()
 }
 
@@ -527,11 +529,13 @@ func (op *Op) call(c *Context, hc *host.Context) {
 	if atomic {
 		hc.EnterInline(reflect.ValueOf(done).Pointer(), &op.File.host)
 	}
+	returned := false
 	defer func() {
+		v := recover()
 		moved := c.moved
 		c.op, c.moved = before, false
 		if atomic {
-			hc.ExitInline()
+			defer hc.ExitInline() // who is told of a panic is in this context too
 		}
 		if !moved {
 			c.handled.Add(1)
@@ -539,7 +543,10 @@ func (op *Op) call(c *Context, hc *host.Context) {
 				e.idle.Wake(hc)
 			}
 		}
-		if v := recover(); v != nil {
+		if !returned {
+			if v == nil {
+				v = ErrGoexit
+			}
 			c.panics.Add(1)
 			e.panicked(HandlerPanic{Handler: handlerName(reflect.ValueOf(done).Pointer()), Value: v, Stack: debug.Stack()})
 		}
@@ -553,4 +560,5 @@ func (op *Op) call(c *Context, hc *host.Context) {
 		defer trace.StartRegion(context.Background(), "endio."+c.Where().String()).End()
 	}
 	done(c, op)
+	returned = true
 }

@@ -63,7 +63,7 @@ type Options struct {
 	// with all that is known about it; 0 means 30 s, less than 0 never.
 	OldAfter time.Duration
 
-	// OnPanic is told of a handler that panicked, in the goroutine and the context
+	// OnPanic is told of a handler that panicked or called runtime.Goexit, in the goroutine and the context
 	// of that handler; nil means an error to Logger, with the stack.
 	OnPanic func(HandlerPanic)
 
@@ -84,7 +84,10 @@ type SlowHandler struct {
 	Path    string        // the file of its operation
 }
 
-// A HandlerPanic is a panic of a handler, which the engine has recovered.
+// A HandlerPanic is a panic of a handler, which the engine has recovered, or a handler
+// that has ended its goroutine: then Value is [ErrGoexit], and another goroutine of the
+// engine goes on; in the Caller context the goroutine is the owner's, and its end is
+// as after any runtime.Goexit: its deferred calls run, and may close the queue.
 type HandlerPanic struct {
 	Handler string // the handler's function
 	Value   any    // what it panicked with

@@ -110,6 +110,7 @@ func (q *Queue) Reap(n int) (int, error) {
 	start := q.reaped
 	q.port.Expect(q.inFlight)
 	q.depth++
+	defer q.leave() // a handler may end the goroutine
 	for {
 		q.port.Reap()
 		for q.RunOne(q.c.h) {
@@ -122,9 +123,13 @@ func (q *Queue) Reap(n int) (int, error) {
 			q.owner.Wait(q.c.h, reapTarget{q, start + 1})
 		}
 	}
+	return int(q.reaped - start), nil
+}
+
+// leave is the end of a Reap: what handlers have submitted goes to the kernel.
+func (q *Queue) leave() {
 	q.depth--
 	q.port.Flush()
-	return int(q.reaped - start), nil
 }
 
 // reapTarget is ready when so many handlers have run.

@@ -93,6 +93,7 @@ type Port struct {
 	reapMu lockdep.Mutex
 	cqes   [reapBatch]uring.CQE // guarded by reapMu
 	done   [reapBatch]uint32    // slots to free; guarded by reapMu
+	rest   batchRest            // with Inline handlers; guarded by reapMu
 	thread uint64               // that reaps, once an Inline handler ran; guarded by reapMu
 	inline atomic.Uint64        // thread that runs an Inline handler; 0: none
 	runs   atomic.Uint64        // Inline handlers begun and ended: odd while one runs
@@ -274,11 +275,13 @@ func (p *Port) Reap() int {
 }
 
 // reap is Reap for the leader, which has no need to be woken.
-func (p *Port) reap() (total int, sawWake bool) {
+func (p *Port) reap() (total int, sawWake bool) { return p.reapAs(false) }
+
+// reapAs is reap; expendable says that the caller is a member of a shard, whom an
+// Inline handler may end.
+func (p *Port) reapAs(expendable bool) (total int, sawWake bool) {
 	for {
-		p.reapMu.Lock()
-		n, wake := p.reapLocked()
-		p.reapMu.Unlock()
+		n, wake := p.reapBatch(expendable)
 		total += n
 		sawWake = sawWake || wake
 		if n < reapBatch {
@@ -287,8 +290,14 @@ func (p *Port) reap() (total int, sawWake bool) {
 	}
 }
 
+func (p *Port) reapBatch(expendable bool) (n int, sawWake bool) {
+	p.reapMu.Lock()
+	defer p.reapMu.Unlock()
+	return p.reapLocked(expendable)
+}
+
 // reapLocked takes one batch.
-func (p *Port) reapLocked() (n int, sawWake bool) {
+func (p *Port) reapLocked(expendable bool) (n int, sawWake bool) {
 	n = p.dev.reap(p.cqes[:])
 	if n == 0 {
 		return 0, false
@@ -308,9 +317,11 @@ func (p *Port) reapLocked() (n int, sawWake bool) {
 	}
 	// The slots are free before the requests complete: Complete may submit.
 	var batch [reapBatch]*Request
+	inline := false
 	p.submitMu.Lock()
 	for i, slot := range p.done[:freed] {
 		batch[i] = p.slots[slot]
+		inline = inline || batch[i].Inline
 		p.slots[slot] = nil
 		p.gens[slot]++
 		p.free = append(p.free, slot)
@@ -319,26 +330,28 @@ func (p *Port) reapLocked() (n int, sawWake bool) {
 		p.startLocked()
 	}
 	p.submitMu.Unlock()
+	if inline {
+		p.rest = batchRest{requests: batch, freed: freed, n: n}
+		p.completeInline(expendable)
+		return n, sawWake
+	}
 	i := 0
 	for _, cqe := range p.cqes[:n] {
 		if i < freed && uint32(cqe.UserData) == p.done[i] && cqe.UserData != wakeData {
-			r := batch[i]
 			i++
-			res := cqe.Res
-			if r.Op == OpCancelled {
-				res = -int32(syscall.ECANCELED)
-			}
-			r.cancelled = false
-			r.Complete(p.rc, r, res)
+			p.complete(batch[i-1], cqe.Res)
 		}
 	}
 	p.inFlight.Add(-int64(freed))
-	if p.thread != 0 {
-		p.thread = 0
-		p.m.inline.Add(-1)
-		runtime.UnlockOSThread()
-	}
 	return n, sawWake
+}
+
+func (p *Port) complete(r *Request, res int32) {
+	if r.Op == OpCancelled {
+		res = -int32(syscall.ECANCELED)
+	}
+	r.cancelled = false
+	r.Complete(p.rc, r, res)
 }
 
 // EnterInline and ExitInline bracket a handler of the user, with entry pc, that
@@ -407,11 +420,17 @@ func (p *Port) serveOnce(w *waiter) {
 	}
 	w.in.Store(nil)
 	p.Expect(int(p.inFlight.Load()))
-	p.reap()
-	p.leadMu.Unlock()
+	p.reapAndUnlock()
 	if p.followers.n.Load() > 1 || p.m.willing.n.Load() > 0 {
 		p.passOn()
 	}
+}
+
+// reapAndUnlock reaps for a member of a shard, and ends its leadership, also when a
+// handler ends it.
+func (p *Port) reapAndUnlock() {
+	defer p.leadMu.Unlock()
+	p.reapAs(true)
 }
 
 // Lead waits in p until something was reaped, unless c owes something already. It

@@ -28,15 +28,16 @@ const (
 // A Request is one operation on a file. It belongs to its port from
 // [Port.Submit] until Complete is called.
 type Request struct {
-	Op    Op
-	File  *File
-	Buf   []byte        // of OpRead and OpWrite
-	Iovs  []uring.Iovec // of OpReadv and OpWritev, with a ring
-	Vec   [][]byte      // of OpReadv and OpWritev, with threads
-	Off   int64
-	Len   uint32 // of OpSyncRange, in bytes; 0: to the end
-	Flags uring.RWFlags
-	Async bool // let a kernel worker issue it: what was tried inline said EAGAIN
+	Op     Op
+	File   *File
+	Buf    []byte        // of OpRead and OpWrite
+	Iovs   []uring.Iovec // of OpReadv and OpWritev, with a ring
+	Vec    [][]byte      // of OpReadv and OpWritev, with threads
+	Off    int64
+	Len    uint32 // of OpSyncRange, in bytes; 0: to the end
+	Flags  uring.RWFlags
+	Inline bool // Complete may call a handler of the user, in the atomic context
+	Async  bool // let a kernel worker issue it: what was tried inline said EAGAIN
 
 	// Complete is called once, under the port's reap lock, in the atomic context c:
 	// it must not block. res is what the operation returns, or a negated errno.

@@ -241,6 +241,7 @@ func (s *shard) serve(mb *member) {
 	s.members[self] = struct{}{}
 	s.mu.Unlock()
 	defer func() {
+		s.replace(mb)
 		s.mu.Lock()
 		delete(s.members, self)
 		s.mu.Unlock()
@@ -253,6 +254,42 @@ func (s *shard) serve(mb *member) {
 		}
 		s.port.serveOnce(mb.w)
 	}
+}
+
+// replace makes good what a member leaves that a handler has ended (runtime.Goexit):
+// the rest of its batch, and its place. One that ends by itself leaves nothing.
+func (s *shard) replace(mb *member) {
+	s.mu.Lock()
+	w, active := mb.work, s.active == mb
+	if active {
+		s.active = nil
+	}
+	if active && w != nil {
+		w.onItsOwn = true
+		s.runs++
+		s.mu.Unlock()
+		if w.stalled != nil { // to the batch it is as if the handler blocked for ever
+			w.stalled(&Context{m: s.m, cpu: s.cpu, atomic: true})
+		}
+		s.mu.Lock()
+	}
+	if w != nil {
+		mb.work = nil
+		s.endedLocked(w)
+	}
+	if active && s.active == nil && !s.closed {
+		s.activateLocked()
+	}
+	s.mu.Unlock()
+}
+
+// endedLocked notes that the running instance of w has ended.
+func (s *shard) endedLocked(w *work) {
+	w.running, w.onItsOwn = false, false
+	if w.pending && !w.queued && !w.timed {
+		s.pushLocked(w)
+	}
+	s.ended.Broadcast()
 }
 
 // goroutineID returns the number of the running goroutine, from the first line of
@@ -307,14 +344,10 @@ func (s *shard) runWork(mb *member) bool {
 
 		s.mu.Lock()
 		mb.work = nil
-		w.running, w.onItsOwn = false, false
 		if s.active == mb {
 			s.runs++
 		}
-		if w.pending && !w.queued && !w.timed {
-			s.pushLocked(w)
-		}
-		s.ended.Broadcast()
+		s.endedLocked(w)
 	}
 }
 
