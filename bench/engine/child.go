@@ -221,9 +221,6 @@ func openFiles(s spec, e *endio.Engine) ([]*endio.File, error) {
 	return files, nil
 }
 
-// flushEvery is how many operations go to the kernel together, as for fio.
-const flushEvery = fioBatch
-
 // measureCaller runs one goroutine on one queue: each handler submits the next
 // operation.
 func measureCaller(s spec, e *endio.Engine) (measurement, error) {
@@ -255,7 +252,7 @@ func callerLoop(s spec, e *endio.Engine, files []*endio.File, meter *meter, rec 
 		return err
 	}
 	var failed error
-	unflushed, turn := 0, len(ops)
+	turn := len(ops)
 	for _, op := range ops {
 		op.Done = func(c *endio.Context, op *endio.Op) {
 			now := time.Now()
@@ -270,22 +267,11 @@ func callerLoop(s spec, e *endio.Engine, files []*endio.File, meter *meter, rec 
 			op.Off, op.File = at.get(), files[turn%len(files)]
 			turn++
 			failed = q.Submit(op)
-			// Keep the device's queue full: what is reaped together does not wait for
-			// each other to go out again.
-			if unflushed++; unflushed >= flushEvery {
-				unflushed = 0
-				q.Flush()
-			}
 		}
 		*op.User.(*time.Time) = time.Now()
 	}
 	if err := q.Submit(ops...); err != nil {
 		return err
 	}
-	for q.InFlight() > 0 {
-		if _, err := q.Reap(1); err != nil {
-			return err
-		}
-	}
-	return errors.Join(failed, q.Close())
+	return errors.Join(q.Drain(), failed, q.Close())
 }

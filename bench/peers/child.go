@@ -260,7 +260,6 @@ func callerLoop(s spec, engine *endio.Engine, file *endio.File, meter *meter, re
 		return err
 	}
 	var failed error
-	unflushed, flushEvery := 0, batchOf(s.Depth)
 	for _, op := range ops {
 		op.Done = func(c *endio.Context, op *endio.Op) {
 			now := time.Now()
@@ -276,12 +275,6 @@ func callerLoop(s spec, engine *endio.Engine, file *endio.File, meter *meter, re
 			*op.User.(*time.Time) = now
 			op.Off = s.offset(rng)
 			failed = q.Submit(op)
-			// Keep the device's queue full: what is reaped together does not wait for
-			// each other to go out again.
-			if unflushed++; unflushed >= flushEvery {
-				unflushed = 0
-				q.Flush()
-			}
 		}
 		op.Off = s.offset(rng)
 		*op.User.(*time.Time) = time.Now()
@@ -289,12 +282,7 @@ func callerLoop(s spec, engine *endio.Engine, file *endio.File, meter *meter, re
 	if err := q.Submit(ops...); err != nil {
 		return err
 	}
-	for q.InFlight() > 0 {
-		if _, err := q.Reap(1); err != nil {
-			return err
-		}
-	}
-	return errors.Join(failed, q.Close())
+	return errors.Join(q.Drain(), failed, q.Close())
 }
 
 // measureHandlers keeps the depth in flight from handlers on workers or on the

@@ -11,9 +11,9 @@ import (
 	"strconv"
 )
 
-// batchOf returns how many operations go to the kernel together at a depth, by
-// fio and by endio's caller alike: a quarter. Fewer cost more CPU, and with more
-// the device runs dry.
+// batchOf returns how many operations fio gives to the kernel together at a depth: a
+// quarter, as endio does by itself. Fewer cost more CPU, and with more the device
+// runs dry.
 func batchOf(depth int) int { return max(1, depth/4) }
 
 // measureFio runs fio on the spec.
