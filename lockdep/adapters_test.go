@@ -467,6 +467,39 @@ func TestFailTests(t *testing.T) {
 	}
 }
 
+// fakeM is a package's tests.
+type fakeM func()
+
+func (m fakeM) Run() int { m(); return 0 }
+
+// TestRunTests checks that a report fails the package, unless a test has asked for it:
+// then it is the test's, and a goroutine that would wait for itself for ever ends that test
+// alone.
+func TestRunTests(t *testing.T) {
+	if code := RunTests(fakeM(func() {})); code != 0 {
+		t.Errorf("RunTests without a report = %d, want 0", code)
+	}
+	if code := RunTests(fakeM(func() { a := named("stray"); a.Lock(); a.Unlock(); a.Unlock() })); code != 1 {
+		t.Errorf("RunTests with a report = %d, want 1", code)
+	}
+	tb := &fakeTB{}
+	code := RunTests(fakeM(func() {
+		onGoroutine(func() {
+			FailTests(tb)
+			a := named("own")
+			a.Lock()
+			defer a.Unlock()
+			a.Lock() // certain to hang: it would end the process if it were nobody's
+		})
+		for _, f := range tb.cleanups {
+			f()
+		}
+	}))
+	if code != 0 || len(tb.errors) != 1 || !tb.failed {
+		t.Errorf("RunTests = %d, errors = %q, failed = %v, want 0, one report, true", code, tb.errors, tb.failed)
+	}
+}
+
 func TestHandlers(t *testing.T) {
 	fault := func() { a := named("twice"); a.Lock(); a.Unlock(); a.Unlock() }
 	var buf bytes.Buffer

@@ -17,9 +17,15 @@ import (
 // alone, or else standard error; and all tests that asked.
 var handlers struct {
 	mu     sync.Mutex
-	hooks  []*func(*Report)
+	hooks  []*hook
 	tests  []*testHook
 	report uint64
+}
+
+// A hook is one function that reports go to.
+type hook struct {
+	f           func(*Report)
+	unlessTests bool // not for reports that a test has asked for
 }
 
 // A testHook is a test that fails with each report.
@@ -32,14 +38,14 @@ type testHook struct {
 func dispatch(r *Report) {
 	handlers.mu.Lock()
 	handlers.report++
-	var hook func(*Report)
+	var last *hook
 	if n := len(handlers.hooks); n > 0 {
-		hook = *handlers.hooks[n-1]
+		last = handlers.hooks[n-1]
 	}
 	tests := slices.Clone(handlers.tests)
 	handlers.mu.Unlock()
-	if hook != nil {
-		hook(r)
+	if last != nil && !(last.unlessTests && len(tests) > 0) {
+		last.f(r)
 	} else if len(tests) == 0 {
 		os.Stderr.WriteString(r.Text)
 	}
@@ -59,17 +65,19 @@ func dispatch(r *Report) {
 	runtime.Goexit()
 }
 
-// OnReport sends the reports of the Go adapters to hook, until restore is called. It runs on the
+// OnReport sends the reports of the Go adapters to f, until restore is called. It runs on the
 // goroutine that caused the report, before that goroutine waits.
-func OnReport(hook func(*Report)) (restore func()) {
+func OnReport(f func(*Report)) (restore func()) { return (&hook{f: f}).add() }
+
+// add makes h the last hook, until restore is called.
+func (h *hook) add() (restore func()) {
 	handlers.mu.Lock()
 	defer handlers.mu.Unlock()
-	h := &hook
 	handlers.hooks = append(handlers.hooks, h)
 	return func() {
 		handlers.mu.Lock()
 		defer handlers.mu.Unlock()
-		handlers.hooks = slices.DeleteFunc(handlers.hooks, func(x *func(*Report)) bool { return x == h })
+		handlers.hooks = slices.DeleteFunc(handlers.hooks, func(x *hook) bool { return x == h })
 	}
 }
 
@@ -119,7 +127,7 @@ func FailTests(tb TB) {
 func RunTests(m interface{ Run() int }) int {
 	reports := 0
 	var mu sync.Mutex
-	restore := OnReport(func(r *Report) {
+	restore := (&hook{unlessTests: true, f: func(r *Report) {
 		mu.Lock()
 		defer mu.Unlock()
 		reports++
@@ -127,7 +135,7 @@ func RunTests(m interface{ Run() int }) int {
 		if r.Certain {
 			os.Exit(1)
 		}
-	})
+	}}).add()
 	defer restore()
 	code := m.Run()
 	CheckExited()
