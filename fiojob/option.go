@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"endio/internal/spell"
 )
 
 // An option is one name that a job section may set.
@@ -254,5 +256,5 @@ func choice[T any](name string, field func(*Job) *T, values names[T]) option {
 func badChoice(value string, supported []string) error {
 	slices.Sort(supported)
 	return fmt.Errorf("%q is not supported: the nearest is %q, and all are %s",
-		value, nearest(value, supported), strings.Join(supported, ", "))
+		value, spell.Nearest(value, supported), strings.Join(supported, ", "))
 }

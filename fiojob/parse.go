@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"endio/internal/spell"
 )
 
 // MaxIncludeDepth is how deep includes may nest. It ends a file that includes
@@ -322,15 +324,15 @@ func unknownOption(name string) string {
 	if known[name] {
 		hint := instead[name]
 		if hint == "" {
-			hint = nearest(name, candidates)
+			hint = spell.Nearest(name, candidates)
 		}
 		return fmt.Sprintf("fio's option %q is not supported by endio; the nearest that is supported: %s", name, hint)
 	}
-	guess := nearest(strings.ToLower(name), candidates)
-	if d := nearest(name, optionNames(directiveByName)); d == name {
+	guess := spell.Nearest(name, candidates)
+	if d := spell.Nearest(name, optionNames(directiveByName)); d == name {
 		return fmt.Sprintf("%q is a directive: write it as a comment, #endio: %s=..., so that fio can read the file too", name, name)
 	}
-	if near(strings.ToLower(name), guess) {
+	if spell.Near(name, guess) {
 		return fmt.Sprintf("unknown option %q: neither fio nor endio has it; did you mean %s?", clip(name), guess)
 	}
 	return fmt.Sprintf("unknown option %q: neither fio nor endio has it; the nearest supported one is %s", clip(name), guess)
@@ -339,13 +341,16 @@ func unknownOption(name string) string {
 func unknownDirective(name string) string {
 	candidates := optionNames(directiveByName)
 	return fmt.Sprintf("unknown directive %q; did you mean %s? All are %s",
-		clip(name), nearest(name, candidates), strings.Join(candidates, ", "))
+		clip(name), spell.Nearest(name, candidates), strings.Join(candidates, ", "))
 }
+
+// maxShown is how much of a word a message quotes, in bytes.
+const maxShown = 64
 
 // clip shortens what a message quotes.
 func clip(s string) string {
-	if len(s) > maxCompared {
-		return s[:maxCompared] + "..."
+	if len(s) > maxShown {
+		return s[:maxShown] + "..."
 	}
 	return s
 }

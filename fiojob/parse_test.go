@@ -260,36 +260,6 @@ func TestKnownToFio(t *testing.T) {
 	}
 }
 
-// distanceOracle is the definition of the edit distance, without a table.
-func distanceOracle(a, b string) int {
-	switch {
-	case a == "":
-		return len(b)
-	case b == "":
-		return len(a)
-	}
-	cost := 1
-	if a[len(a)-1] == b[len(b)-1] {
-		cost = 0
-	}
-	d := min(distanceOracle(a[:len(a)-1], b)+1, distanceOracle(a, b[:len(b)-1])+1, distanceOracle(a[:len(a)-1], b[:len(b)-1])+cost)
-	if len(a) > 1 && len(b) > 1 && a[len(a)-1] == b[len(b)-2] && a[len(a)-2] == b[len(b)-1] {
-		d = min(d, distanceOracle(a[:len(a)-2], b[:len(b)-2])+1)
-	}
-	return d
-}
-
-func TestEditDistance(t *testing.T) {
-	words := []string{"", "b", "bs", "sb", "size", "sise", "isze", "rw", "verify", "vreify", "loops"}
-	for _, a := range words {
-		for _, b := range words {
-			if got, want := editDistance(a, b), distanceOracle(a, b); got != want {
-				t.Errorf("editDistance(%q, %q) = %d, want %d", a, b, got, want)
-			}
-		}
-	}
-}
-
 func TestAmountOf(t *testing.T) {
 	for _, tt := range []struct {
 		a     Amount
