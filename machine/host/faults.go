@@ -16,7 +16,8 @@ import (
 // Faults make every port of a machine misbehave within what a kernel may do, for
 // tests of what stands above: errors by rule, transfers that end short,
 // completions that come late and out of order, waits that end early, wakes that
-// come late or twice, and queues that are full. The fields are not changed once a
+// come late or twice, queues that are full, and a device that gives no answer until it
+// is told to. The fields are not changed once a
 // machine uses them. Probabilities lie between 0 and 1.
 type Faults struct {
 	// Seed makes the choices of each port repeatable. How requests of several
@@ -43,6 +44,10 @@ type Faults struct {
 	ports   atomic.Uint64
 	changes atomic.Uint64 // of CPUs
 	counts  [len(faultNames)]atomic.Int64
+
+	holding atomic.Bool
+	mu      lockdep.Mutex // guards devices
+	devices map[*faulty]struct{}
 }
 
 // A FaultRule lets requests fail.
@@ -69,9 +74,10 @@ const (
 	faultTwinWake
 	faultFull
 	faultAbort
+	faultHold
 )
 
-var faultNames = [...]string{"error", "short", "delay", "reorder", "interrupt", "late wake", "twin wake", "full", "abort"}
+var faultNames = [...]string{"error", "short", "delay", "reorder", "interrupt", "late wake", "twin wake", "full", "abort", "hold"}
 
 // Counts returns how often each kind of fault has struck, by name.
 func (f *Faults) Counts() map[string]int64 {
@@ -80,6 +86,27 @@ func (f *Faults) Counts() map[string]int64 {
 		m[faultNames[i]] = f.counts[i].Load()
 	}
 	return m
+}
+
+// Hold keeps back all completions from now on, as a device that gives no answer does,
+// until [Faults.Release]. What is in flight stays so, and closing the engine waits for
+// it. Hold and Release may be called at any time by any goroutine.
+func (f *Faults) Hold() { f.holding.Store(true) }
+
+// Release lets all completions that Hold has kept back arrive, in the order in which
+// they came.
+func (f *Faults) Release() {
+	f.holding.Store(false)
+	f.mu.Lock()
+	devices := make([]*faulty, 0, len(f.devices))
+	for w := range f.devices {
+		w.timers.Add(1) // until then it is not closed
+		devices = append(devices, w)
+	}
+	f.mu.Unlock()
+	for _, w := range devices {
+		w.release()
+	}
 }
 
 // abortsHotplug draws whether a CPU's way down is aborted; f may be nil.
@@ -118,6 +145,7 @@ type faulty struct {
 	rng     *rand.Rand          // guarded by mu, as all below
 	stand   map[uint64]*standIn // in the real device, by the data of their completion
 	late    []uring.CQE         // kept back, and now due
+	held    []uring.CQE         // kept back until Faults.Release
 	refused bool                // a start or flush since the last wait
 
 	timers lockdep.WaitGroup // that will call the device
@@ -140,6 +168,12 @@ func newFaulty(d device, f *Faults) *faulty {
 		w.max = time.Millisecond
 	}
 	w.rng = rand.New(rand.NewPCG(f.Seed, f.ports.Add(1)))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.devices == nil {
+		f.devices = make(map[*faulty]struct{})
+	}
+	f.devices[w] = struct{}{}
 	return w
 }
 
@@ -296,6 +330,11 @@ func (w *faulty) takeLocked(cqe *uring.CQE) bool {
 	case s.errno != 0:
 		cqe.Res = -int32(s.errno)
 	}
+	if w.f.holding.Load() {
+		w.f.counts[faultHold].Add(1)
+		w.held = append(w.held, *cqe)
+		return false
+	}
 	if !w.strikesLocked(faultDelay, w.f.Delay) {
 		return true
 	}
@@ -310,6 +349,17 @@ func (w *faulty) takeLocked(cqe *uring.CQE) bool {
 		w.device.wake()
 	})
 	return false
+}
+
+// release makes due what is held; it ends one of the timers.
+func (w *faulty) release() {
+	lockdep.Owe(&w.timers)
+	defer w.timers.Done()
+	w.mu.Lock()
+	w.late = append(w.late, w.held...)
+	w.held = nil
+	w.mu.Unlock()
+	w.device.wake()
 }
 
 func (w *faulty) wake() {
@@ -343,6 +393,9 @@ func (w *faulty) cancel(_ *Request, ud uint64) {
 
 // close waits for timers first: what they call is gone afterwards.
 func (w *faulty) close() error {
+	w.f.mu.Lock()
+	delete(w.f.devices, w)
+	w.f.mu.Unlock()
 	w.timers.Wait()
 	return w.device.close()
 }
