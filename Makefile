@@ -35,7 +35,9 @@ explore-long:
 	go test ./explore -run 'NoLeak' -v -timeout 1h -explore.long
 
 # fio beside endio: the examples under both, and the speed of both and of os.File (docs/benchmarks.md).
-.PHONY: examples examples-fio bench-peers bench-peers-quick fuzz-fiojob
+# bench-peers makes the record in one go, half an hour; bench-peers-part adds what fits into two minutes to peers.out and
+# writes the record from all of it: run it until it no longer says UNFINISHED. BENCH='-rows REGEXP' and the like are passed on.
+.PHONY: examples examples-fio bench-peers bench-peers-part bench-peers-quick fuzz-fiojob
 examples:
 	go build -o ./endio ./cmd/endio
 	set -e; for f in examples/*.fio; do echo "== endio run $$f"; ./endio run "$$f"; done
@@ -48,22 +50,35 @@ fio:
 	@command -v fio >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -y fio; } || \
 		{ echo "fio is not installed: as root, apt-get install fio"; exit 1; }
 
+BENCH_PEERS = cd bench && go run ./peers -dir ..
+RECORD_PEERS = -doc ../docs/benchmarks.md -readme ../README.md
+
 bench-peers: fio
-	cd bench/peers && go run . -dir ../.. -doc ../../docs/benchmarks.md -json ../../peers.out $(BENCH)
+	$(BENCH_PEERS) $(RECORD_PEERS) -json ../peers.out $(BENCH)
+
+bench-peers-part: fio
+	$(BENCH_PEERS) $(RECORD_PEERS) -append ../peers.out -for 130s $(BENCH)
 
 bench-peers-quick: fio
-	cd bench/peers && go run . -dir ../.. -quick $(BENCH)
+	$(BENCH_PEERS) -quick $(BENCH)
 
 fuzz-fiojob:
 	go test ./fiojob -run NONE -fuzz FuzzParse -fuzztime 2m
 
 # engine: its levers and limits beside fio, os.File and plain buffered I/O (root adds loop device and memory limit).
-.PHONY: bench-engine bench-engine-quick
+.PHONY: bench-engine bench-engine-part bench-engine-quick
+BENCH_ENGINE = cd bench && go run ./engine -dir ..
+RECORD_ENGINE = -doc ../docs/benchmarks.md -plot ../docs
+
 bench-engine: fio
-	cd bench/engine && go run . -doc ../../docs/benchmarks.md -plot ../../docs -json ../../engine.out
+	$(BENCH_ENGINE) $(RECORD_ENGINE) -json ../engine.out $(BENCH)
+
+bench-engine-part: fio
+	$(BENCH_ENGINE) $(RECORD_ENGINE) -append ../engine.out -for 130s $(BENCH)
 
 bench-engine-quick: fio
-	cd bench/engine && go run . -quick
+	$(BENCH_ENGINE) -quick $(BENCH)
+
 # sim: the engine's completion code on the simulated kernel, all checks; and SPIN on an equivalent model beside it.
 .PHONY: sim-full sim-mutants bench-check-spin
 bench-check: bench-check-spin

@@ -6,6 +6,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"gonum.org/v1/plot"
@@ -14,6 +15,8 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgsvg"
+
+	"endio/bench/internal/rig"
 )
 
 // plotFile is the name of the plot.
@@ -25,28 +28,40 @@ var curves = []struct{ section, title, x string }{
 	{"files", "open files", "files"},
 }
 
-func (r *report) points(section string) plotter.XYs {
+func points(r *rig.Report, section string) plotter.XYs {
 	var points plotter.XYs
 	for _, w := range r.Rows {
-		if x, err := strconv.ParseFloat(w.Name, 64); err == nil && w.Section == section {
-			points = append(points, plotter.XY{X: x, Y: w.Cells[0].Median[cpuIO]})
+		if w.Section != section {
+			continue
+		}
+		x, err := strconv.ParseFloat(w.Name, 64)
+		if y, ok := w.Cells[0].Median[rig.CPU]; ok && err == nil {
+			points = append(points, plotter.XY{X: x, Y: y})
 		}
 	}
 	return points
 }
 
-func (r *report) hasPlot() bool {
+func hasPlot(r *rig.Report) bool {
 	for _, c := range curves {
-		if len(r.points(c.section)) > 1 {
+		if len(points(r, c.section)) > 1 {
 			return true
 		}
 	}
 	return false
 }
 
-// writePlot draws the CPU of one operation against what there is many of.
-func (r *report) writePlot(path string) error {
-	if !r.hasPlot() {
+// image returns the Markdown that shows the plot.
+func image(r *rig.Report) string {
+	if !hasPlot(r) {
+		return ""
+	}
+	return "![CPU of one operation against shards, operations in flight and open files](" + plotFile + ")"
+}
+
+// writePlot draws the CPU of one operation against what there is many of, into dir.
+func writePlot(r *rig.Report, dir string) error {
+	if !hasPlot(r) {
 		return nil
 	}
 	var plots [][]*plot.Plot
@@ -66,7 +81,7 @@ func (r *report) writePlot(path string) error {
 		return nil
 	}
 	for _, c := range curves {
-		if points := r.points(c.section); len(points) > 1 {
+		if points := points(r, c.section); len(points) > 1 {
 			if err := add(c.title, c.x, points); err != nil {
 				return err
 			}
@@ -77,8 +92,8 @@ func (r *report) writePlot(path string) error {
 		var points plotter.XYs
 		for _, w := range r.Rows {
 			depth, err := strconv.ParseFloat(w.Name[min(len(w.Name), len("depth ")):], 64)
-			if c := w.cell(n); w.Section == "shards" && err == nil && c != nil {
-				points = append(points, plotter.XY{X: depth, Y: c.Median[cpuIO]})
+			if c := w.Cell(n); w.Section == "shards" && err == nil && c != nil && len(c.Rounds) > 0 {
+				points = append(points, plotter.XY{X: depth, Y: c.Median[rig.CPU]})
 			}
 		}
 		if len(points) > 1 {
@@ -95,7 +110,7 @@ func (r *report) writePlot(path string) error {
 	for i, c := range plot.Align(plots, tiles, draw.New(canvas))[0] {
 		plots[0][i].Draw(c)
 	}
-	f, err := os.Create(path)
+	f, err := os.Create(filepath.Join(dir, plotFile))
 	if err != nil {
 		return err
 	}

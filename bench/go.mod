@@ -1,4 +1,4 @@
-module endio/bench/engine
+module endio/bench
 
 go 1.26.0
 
@@ -20,4 +20,4 @@ require (
 	golang.org/x/text v0.28.0 // indirect
 )
 
-replace endio => ../..
+replace endio => ..

@@ -2,7 +2,7 @@
 
 //go:build linux
 
-package main
+package rig
 
 import (
 	"encoding/json"
@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -25,16 +26,30 @@ import (
 // warmUp is the part of a measurement, from its start, that does not count.
 const warmUp = 8 // one in so many
 
+// openFlags are fio's: it opens what it owns with O_NOATIME, which spares the look at
+// the time of the last access, some 50 ns a read.
+const openFlags = os.O_RDWR | syscall.O_NOATIME
+
 // runChild makes the measurement that text describes and prints it.
 func runChild(text string) error {
-	var s spec
+	var s Spec
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
-		return err
+		return fmt.Errorf("%w: -child: %w", errUsage, err)
 	}
 	if s.Cgroup != "" {
 		if err := os.WriteFile(filepath.Join(s.Cgroup, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
 			return err
 		}
+	}
+	for range s.Busy {
+		go func() {
+			//lint:ignore SA5002 a busy processor is what it is for
+			for {
+			}
+		}()
+	}
+	if s.Busy > 0 {
+		runtime.GOMAXPROCS(s.Busy)
 	}
 	m, err := measureHere(s)
 	if err != nil {
@@ -43,39 +58,47 @@ func runChild(text string) error {
 	return json.NewEncoder(os.Stdout).Encode(m)
 }
 
-func measureHere(s spec) (measurement, error) {
-	switch s.How {
-	case "os.File":
-		return measureCalls(s, nil)
-	case "fdatasync":
-		return measureFdatasync(s)
-	case "buffered", "RWF_DONTCACHE":
-		return measureStream(s, nil)
+// ways are what Spec.How can be, besides "fio". The engine is nil for the peers.
+var ways = map[string]struct {
+	measure func(Spec, *endio.Engine) (Measurement, error)
+	peer    bool
+}{
+	"os.File":       {measureCalls, true},
+	"fdatasync":     {measureFdatasync, true},
+	"buffered":      {measureStream, true},
+	"RWF_DONTCACHE": {measureStream, true},
+	"uncached":      {measureStream, false},
+	"blocking":      {measureCalls, false},
+	"caller":        {measureCaller, false},
+	"dsync":         {measureCaller, false}, // with Op.DSync
+	"files":         {measureCaller, false}, // on Spec.Count files in turn
+	"group":         {measureGroups, false},
+	"task":          {measureHandlers, false},
+	"inline":        {measureHandlers, false},
+	"inflight":      {measureInFlight, false},
+	"held":          {measureHeld, false},
+}
+
+func measureHere(s Spec) (Measurement, error) {
+	way, ok := ways[s.How]
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("no such measurement: %q", s.How)
+	case way.peer:
+		return way.measure(s, nil)
 	}
-	e, err := endio.Open(endio.Options{Shards: s.Shards, TaskDelay: s.Delay})
+	options := endio.Options{Shards: s.Shards, TaskDelay: s.Delay}
+	if s.How == "held" {
+		options.Faults = &held
+	}
+	e, err := endio.Open(options)
 	if err != nil {
 		return nil, err
 	}
 	if b, why := e.Backend(); b != endio.IOUring {
-		return nil, fmt.Errorf("the engine runs on %s: %s", b, why)
+		return nil, errors.Join(fmt.Errorf("the engine runs on %s: %s", b, why), e.Close())
 	}
-	var m measurement
-	switch s.How {
-	case "blocking":
-		m, err = measureCalls(s, e)
-	case "uncached":
-		m, err = measureStream(s, e)
-	case "caller", "dsync", "files":
-		m, err = measureCaller(s, e)
-	case "group":
-		m, err = measureGroups(s, e)
-	case "task", "inline":
-		m, err = measureHandlers(s, e)
-	case "inflight":
-		m, err = measureInFlight(s, e)
-	default:
-		err = fmt.Errorf("no such measurement: %q", s.How)
-	}
+	m, err := way.measure(s, e)
 	return m, errors.Join(err, e.Close())
 }
 
@@ -85,7 +108,7 @@ type meter struct {
 	measuring atomic.Bool
 }
 
-func newMeter(s spec) *meter {
+func newMeter(s Spec) *meter {
 	from := time.Now().Add(s.Duration / warmUp)
 	return &meter{from: from, to: from.Add(s.Duration)}
 }
@@ -94,13 +117,16 @@ func newMeter(s spec) *meter {
 type period struct {
 	elapsed, cpu time.Duration
 	switches     int64
+	mallocs      uint64
 }
 
 // run lets the measured part begin and end at its times; edge is called at both.
 func (m *meter) run(edge func(), stop func()) period {
 	time.Sleep(time.Until(m.from))
 	edge()
-	before := usage()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	mallocs, before := memory.Mallocs, usage()
 	start := time.Now()
 	m.measuring.Store(true)
 	time.Sleep(time.Until(m.to))
@@ -109,6 +135,8 @@ func (m *meter) run(edge func(), stop func()) period {
 	after := usage()
 	edge()
 	stop()
+	runtime.ReadMemStats(&memory)
+	p.mallocs = memory.Mallocs - mallocs
 	p.cpu, p.switches = cpuOf(after)-cpuOf(before), after.Nvcsw+after.Nivcsw-before.Nvcsw-before.Nivcsw
 	return p
 }
@@ -137,32 +165,37 @@ func (r *recorder) add(d time.Duration) {
 	_ = r.hist.RecordValue(int64(d)) // longer than a minute: out of the picture
 }
 
-// result returns the figures of recorders.
-func result(p period, recorders ...*recorder) (measurement, error) {
+// result returns the figures of recorders. That nothing has completed is a result too,
+// without times.
+func result(s Spec, p period, recorders ...*recorder) (Measurement, error) {
 	all := newRecorder()
 	for _, r := range recorders {
 		all.ios += r.ios
 		all.hist.Merge(r.hist)
 	}
 	if all.ios == 0 {
-		return measurement{kiops: 0, commits: 0}, nil // it stands still, which is a result
+		return Measurement{KIOPS: 0, Commits: 0}, nil
 	}
 	n := float64(all.ios)
-	return measurement{
-		kiops: n / p.elapsed.Seconds() / 1e3, commits: n / p.elapsed.Seconds(), cpuIO: p.cpu.Seconds() / n * 1e6,
-		perCore: n / p.cpu.Seconds() / 1e3, switches: float64(p.switches) / n,
-		p50: float64(all.hist.ValueAtPercentile(50)) / 1e3, p99: float64(all.hist.ValueAtPercentile(99)) / 1e3,
-	}, nil
+	m := Measurement{
+		KIOPS: n / p.elapsed.Seconds() / 1e3, Commits: n / p.elapsed.Seconds(),
+		Switches: float64(p.switches) / n, Allocs: float64(p.mallocs) / n,
+		P50: float64(all.hist.ValueAtPercentile(50)) / 1e3, P99: float64(all.hist.ValueAtPercentile(99)) / 1e3,
+	}
+	if s.Busy == 0 && p.cpu > 0 { // else it is that of the goroutines that spin
+		m[CPU], m[PerCore] = p.cpu.Seconds()/n*1e6, n/p.cpu.Seconds()/1e3
+	}
+	return m, nil
 }
 
 // An offsets gives the offsets of one goroutine's operations.
 type offsets struct {
-	s    spec
+	s    Spec
 	rng  *rand.Rand
 	next int64
 }
 
-func newOffsets(s spec, seed uint64) *offsets {
+func newOffsets(s Spec, seed uint64) *offsets {
 	return &offsets{s: s, rng: rand.New(rand.NewPCG(seed, 3))}
 }
 
@@ -176,7 +209,7 @@ func (o *offsets) get() int64 {
 }
 
 // options of an endio file.
-func (s spec) options() []endio.FileOption {
+func (s Spec) options() []endio.FileOption {
 	if s.Cached {
 		return nil
 	}
@@ -184,7 +217,7 @@ func (s spec) options() []endio.FileOption {
 }
 
 // newOps returns the operations of a depth, each with a buffer.
-func newOps(s spec, e *endio.Engine, files []*endio.File, at *offsets) ([]*endio.Op, error) {
+func newOps(s Spec, e *endio.Engine, files []*endio.File, at *offsets) ([]*endio.Op, error) {
 	buffers, err := e.NewBuffers(s.Depth, s.Block)
 	if err != nil {
 		return nil, err
@@ -200,7 +233,7 @@ func newOps(s spec, e *endio.Engine, files []*endio.File, at *offsets) ([]*endio
 }
 
 // openFiles opens the file as often as the spec says.
-func openFiles(s spec, e *endio.Engine) ([]*endio.File, error) {
+func openFiles(s Spec, e *endio.Engine) ([]*endio.File, error) {
 	if s.How == "files" {
 		limit := unix.Rlimit{Cur: uint64(s.Count) + 1000, Max: uint64(s.Count) + 1000}
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -214,7 +247,7 @@ func openFiles(s spec, e *endio.Engine) ([]*endio.File, error) {
 	files := make([]*endio.File, n)
 	for i := range files {
 		var err error
-		if files[i], err = e.OpenFile(s.Path, os.O_RDWR, 0, s.options()...); err != nil {
+		if files[i], err = e.OpenFile(s.Path, openFlags, 0, s.options()...); err != nil {
 			return nil, err
 		}
 	}
@@ -223,7 +256,7 @@ func openFiles(s spec, e *endio.Engine) ([]*endio.File, error) {
 
 // measureCaller runs one goroutine on one queue: each handler submits the next
 // operation.
-func measureCaller(s spec, e *endio.Engine) (measurement, error) {
+func measureCaller(s Spec, e *endio.Engine) (Measurement, error) {
 	files, err := openFiles(s, e)
 	if err != nil {
 		return nil, err
@@ -236,10 +269,10 @@ func measureCaller(s spec, e *endio.Engine) (measurement, error) {
 	if err := <-done; err != nil {
 		return nil, err
 	}
-	return result(p, rec)
+	return result(s, p, rec)
 }
 
-func callerLoop(s spec, e *endio.Engine, files []*endio.File, meter *meter, rec *recorder, stop *atomic.Bool) error {
+func callerLoop(s Spec, e *endio.Engine, files []*endio.File, meter *meter, rec *recorder, stop *atomic.Bool) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	q, err := e.NewQueue(endio.QueueOptions{Depth: max(2, s.Depth)})

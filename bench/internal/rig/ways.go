@@ -2,7 +2,7 @@
 
 //go:build linux
 
-package main
+package rig
 
 import (
 	"errors"
@@ -17,11 +17,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"endio"
+	"endio/machine/host"
 )
 
 // measureHandlers keeps the depth in flight from handlers on workers or on the
 // reaper.
-func measureHandlers(s spec, e *endio.Engine) (measurement, error) {
+func measureHandlers(s Spec, e *endio.Engine) (Measurement, error) {
 	files, err := openFiles(s, e)
 	if err != nil {
 		return nil, err
@@ -67,9 +68,9 @@ func measureHandlers(s spec, e *endio.Engine) (measurement, error) {
 	if failed != nil {
 		return nil, failed
 	}
-	m, err := result(p, rec)
+	m, err := result(s, p, rec)
 	if runs := stats[1].TaskRuns - stats[0].TaskRuns; err == nil && runs > 0 {
-		m[perRun] = float64(stats[1].Task-stats[0].Task) / float64(runs)
+		m[PerRun] = float64(stats[1].Task-stats[0].Task) / float64(runs)
 	}
 	return m, err
 }
@@ -84,20 +85,29 @@ type readerWriterAt interface {
 
 // measureCalls makes blocking calls, a goroutine for each of the depth; on
 // os.File if e is nil.
-func measureCalls(s spec, e *endio.Engine) (measurement, error) {
+func measureCalls(s Spec, e *endio.Engine) (Measurement, error) {
 	var file readerWriterAt
 	var err error
 	if e == nil {
-		file, err = os.OpenFile(s.Path, os.O_RDWR|syscall.O_DIRECT, 0)
+		file, err = os.OpenFile(s.Path, openFlags|syscall.O_DIRECT, 0)
 	} else {
-		file, err = e.OpenFile(s.Path, os.O_RDWR, 0, s.options()...)
+		file, err = e.OpenFile(s.Path, openFlags, 0, s.options()...)
 	}
 	if err != nil {
 		return nil, err
 	}
 	m, err := loops(s, func(seed int, once func(func() error) bool) {
 		buf, at := mapped(s.Block), newOffsets(s, uint64(seed))
-		for once(func() error { _, err := file.ReadAt(buf, at.get()); return err }) {
+		// One closure for all calls: it counts among the allocations.
+		do := func() error {
+			if s.Write {
+				_, err := file.WriteAt(buf, at.get())
+				return err
+			}
+			_, err := file.ReadAt(buf, at.get())
+			return err
+		}
+		for once(do) {
 		}
 	})
 	return m, errors.Join(err, file.Close())
@@ -105,8 +115,8 @@ func measureCalls(s spec, e *endio.Engine) (measurement, error) {
 
 // measureFdatasync is the log on os.File: each goroutine writes a record into
 // the page cache and makes it durable.
-func measureFdatasync(s spec) (measurement, error) {
-	file, err := os.OpenFile(s.Path, os.O_RDWR, 0)
+func measureFdatasync(s Spec, _ *endio.Engine) (Measurement, error) {
+	file, err := os.OpenFile(s.Path, openFlags, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -114,18 +124,23 @@ func measureFdatasync(s spec) (measurement, error) {
 	group := int64(max(1, s.Count)) // records that are written together
 	m, err := loops(s, func(_ int, once func(func() error) bool) {
 		buf := mapped(s.Block * int(group))
-		for once(func() error {
+		do := func() error {
 			off := (next.Add(1) - 1) % (s.Bytes / int64(len(buf))) * int64(len(buf))
 			if _, err := file.WriteAt(buf, off); err != nil {
 				return err
 			}
 			return unix.Fdatasync(int(file.Fd()))
-		}) {
+		}
+		for once(do) {
 		}
 	})
-	if m != nil {
-		m[commits] *= float64(group)
-		m[cpuIO] /= float64(group)
+	for _, f := range []struct {
+		figure string
+		times  float64
+	}{{Commits, float64(group)}, {CPU, 1 / float64(group)}} {
+		if v, ok := m[f.figure]; ok {
+			m[f.figure] = v * f.times
+		}
 	}
 	return m, errors.Join(err, file.Close())
 }
@@ -133,8 +148,8 @@ func measureFdatasync(s spec) (measurement, error) {
 // measureGroups is the log of as many committers as the depth, each of which has
 // one record at a time: the records that wait when others have become durable
 // are written together, direct, as one operation that is durable when it ends.
-func measureGroups(s spec, e *endio.Engine) (measurement, error) {
-	file, err := e.OpenFile(s.Path, os.O_RDWR, 0, endio.Direct)
+func measureGroups(s Spec, e *endio.Engine) (Measurement, error) {
+	file, err := e.OpenFile(s.Path, openFlags, 0, endio.Direct)
 	if err != nil {
 		return nil, err
 	}
@@ -146,10 +161,10 @@ func measureGroups(s spec, e *endio.Engine) (measurement, error) {
 	if err := <-done; err != nil {
 		return nil, err
 	}
-	return result(p, rec)
+	return result(s, p, rec)
 }
 
-func groupLoop(s spec, e *endio.Engine, file *endio.File, meter *meter, rec *recorder, stop *atomic.Bool) error {
+func groupLoop(s Spec, e *endio.Engine, file *endio.File, meter *meter, rec *recorder, stop *atomic.Bool) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	q, err := e.NewQueue(endio.QueueOptions{Depth: max(2, s.Depth)})
@@ -196,7 +211,7 @@ func groupLoop(s spec, e *endio.Engine, file *endio.File, meter *meter, rec *rec
 
 // loops runs body in a goroutine for each of the depth. body does its operations
 // through once, which times them and says whether to go on.
-func loops(s spec, body func(seed int, once func(func() error) bool)) (measurement, error) {
+func loops(s Spec, body func(seed int, once func(func() error) bool)) (Measurement, error) {
 	meter := newMeter(s)
 	var stop atomic.Bool
 	var wg sync.WaitGroup
@@ -221,7 +236,7 @@ func loops(s spec, body func(seed int, once func(func() error) bool)) (measureme
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return result(p, recorders...)
+	return result(s, p, recorders...)
 }
 
 // mapped returns n bytes that are aligned for direct I/O.
@@ -246,8 +261,8 @@ func (f dontCache) WriteAt(p []byte, off int64) (int, error) {
 
 // measureStream transfers the whole file once, in order, from one goroutine;
 // a write ends with a sync. It tells what stays in the page cache.
-func measureStream(s spec, e *endio.Engine) (measurement, error) {
-	plain, err := os.OpenFile(s.Path, os.O_RDWR, 0)
+func measureStream(s Spec, e *endio.Engine) (Measurement, error) {
+	plain, err := os.OpenFile(s.Path, openFlags, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -257,13 +272,13 @@ func measureStream(s spec, e *endio.Engine) (measurement, error) {
 	var file readerWriterAt
 	switch s.How {
 	case "buffered":
-		file, err = os.OpenFile(s.Path, os.O_RDWR, 0)
+		file, err = os.OpenFile(s.Path, openFlags, 0)
 	case "RWF_DONTCACHE":
 		var f *os.File
-		f, err = os.OpenFile(s.Path, os.O_RDWR, 0)
+		f, err = os.OpenFile(s.Path, openFlags, 0)
 		file = dontCache{f}
 	default:
-		file, err = e.OpenFile(s.Path, os.O_RDWR, 0, endio.Uncached)
+		file, err = e.OpenFile(s.Path, openFlags, 0, endio.Uncached)
 	}
 	if err != nil {
 		return nil, err
@@ -292,15 +307,15 @@ func measureStream(s spec, e *endio.Engine) (measurement, error) {
 		return nil, fmt.Errorf("cachestat: %w", err)
 	}
 	mib := float64(s.Bytes) / (1 << 20)
-	return measurement{mibs: mib / elapsed.Seconds(), cpuGiB: cpu.Seconds() / mib * 1024,
-		left: float64(st.Cache) * float64(os.Getpagesize()) / (1 << 20)}, plain.Close()
+	return Measurement{MiBs: mib / elapsed.Seconds(), CPUGiB: cpu.Seconds() / mib * 1024,
+		Left: float64(st.Cache) * float64(os.Getpagesize()) / (1 << 20)}, plain.Close()
 }
 
 // measureInFlight submits as many operations as the spec says at once, each with
 // an Op of its own, and waits for all. Submitting is faster than any device, so
 // that most are in flight together; how many is one of the figures.
-func measureInFlight(s spec, e *endio.Engine) (measurement, error) {
-	files, err := openFiles(spec{How: s.How, Path: s.Path, Cached: s.Cached}, e)
+func measureInFlight(s Spec, e *endio.Engine) (Measurement, error) {
+	files, err := openFiles(Spec{How: s.How, Path: s.Path, Cached: s.Cached}, e)
 	if err != nil {
 		return nil, err
 	}
@@ -342,5 +357,68 @@ func measureInFlight(s spec, e *endio.Engine) (measurement, error) {
 		return nil, fmt.Errorf("%d of %d operations failed", n, len(ops))
 	}
 	n := float64(len(ops) * passes)
-	return measurement{cpuIO: cpu.Seconds() / n * 1e6, atOnce: float64(peak), bytesOp: float64(after.TotalAlloc-before.TotalAlloc) / n}, nil
+	return Measurement{CPU: cpu.Seconds() / n * 1e6, AtOnce: float64(peak), BytesOp: float64(after.TotalAlloc-before.TotalAlloc) / n}, nil
+}
+
+// held are the faults of measureHeld: a device that gives no answer for a while.
+var held host.Faults
+
+// measureHeld submits as many operations as the spec says, each with an Op of its own
+// and all with the same buffer, to a device that holds back what it has done, and
+// returns the resident memory that they cost while all of them are in flight. Then
+// all complete.
+func measureHeld(s Spec, e *endio.Engine) (Measurement, error) {
+	file, err := e.OpenFile(s.Path, openFlags, 0, s.options()...)
+	if err != nil {
+		return nil, err
+	}
+	at, buf := newOffsets(s, 1), e.AlignedBuffer(s.Block)
+	held.Hold()
+	defer held.Release() // or the engine could not be closed
+	before, err := residentMiB()
+	if err != nil {
+		return nil, err
+	}
+	var wg sync.WaitGroup
+	var completed, failed atomic.Int64
+	ops := make([]endio.Op, s.Count)
+	for i := range ops {
+		ops[i] = endio.Op{File: file, Kind: endio.Read, In: endio.Task, Buf: buf, Off: at.get(), Done: func(_ *endio.Context, op *endio.Op) {
+			if completed.Add(1); op.Err != nil {
+				failed.Add(1)
+			}
+			wg.Done()
+		}}
+		wg.Add(1)
+		if err := e.Submit(&ops[i]); err != nil {
+			return nil, err
+		}
+	}
+	after, err := residentMiB()
+	inFlight := min(e.Stats().InFlight, int64(len(ops))-completed.Load())
+	held.Release()
+	wg.Wait()
+	if err := errors.Join(err, file.Close()); err != nil {
+		return nil, err
+	}
+	switch {
+	case failed.Load() > 0:
+		return nil, fmt.Errorf("%d of %d operations failed", failed.Load(), len(ops))
+	case inFlight != int64(len(ops)):
+		return nil, fmt.Errorf("only %d of %d operations were in flight when memory was read", inFlight, len(ops))
+	}
+	return Measurement{Resident: after - before, Held: float64(inFlight)}, nil
+}
+
+// residentMiB returns the resident memory of the process.
+func residentMiB() (float64, error) {
+	var size, resident int64
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0, err
+	}
+	if _, err := fmt.Sscan(string(text), &size, &resident); err != nil {
+		return 0, fmt.Errorf("read /proc/self/statm: %w", err)
+	}
+	return float64(resident) * float64(os.Getpagesize()) / (1 << 20), nil
 }

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package rig
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+)
+
+// batchOf returns how many operations fio gives to the kernel together at a depth: a
+// quarter, as endio does by itself. Fewer cost more CPU, and with more the device
+// runs dry.
+func batchOf(depth int) int { return max(1, depth/4) }
+
+// measureFio runs fio on the spec.
+func measureFio(ctx context.Context, s Spec) (Measurement, error) {
+	fio, err := exec.LookPath("fio")
+	if err != nil {
+		return nil, fmt.Errorf("fio is a peer of this benchmark; as root, make fio installs it: %w", err)
+	}
+	rw, direct := "randread", "1"
+	if s.Write {
+		rw = "randwrite"
+	}
+	if s.Cached {
+		direct = "0"
+	}
+	out, err := output(ctx, fio, "--name=peer", "--filename="+s.Path, "--rw="+rw, "--bs="+strconv.Itoa(s.Block),
+		"--size="+strconv.FormatInt(s.Bytes, 10), "--direct="+direct, "--ioengine=io_uring", "--fixedbufs=1", "--registerfiles=1",
+		"--iodepth="+strconv.Itoa(s.Depth), "--iodepth_batch_submit="+strconv.Itoa(batchOf(s.Depth)),
+		"--iodepth_batch_complete_min=1", "--iodepth_batch_complete_max="+strconv.Itoa(s.Depth),
+		"--norandommap", "--randrepeat=0", "--invalidate=0", "--time_based", fmt.Sprintf("--runtime=%dms", s.Duration.Milliseconds()),
+		"--output-format=json")
+	if err != nil {
+		return nil, err
+	}
+	return parseFio(out, s.Write)
+}
+
+// parseFio takes the figures of the one job from fio's output.
+func parseFio(text []byte, write bool) (Measurement, error) {
+	var out struct {
+		Jobs []struct {
+			Error       int
+			Read, Write struct {
+				IOPS  float64
+				Total float64                                 `json:"total_ios"`
+				Clat  struct{ Percentile map[string]float64 } `json:"clat_ns"`
+			}
+			Runtime float64 `json:"job_runtime"` // ms
+			User    float64 `json:"usr_cpu"`     // percent
+			Sys     float64 `json:"sys_cpu"`
+		}
+	}
+	// fio prints notes before its JSON.
+	start := bytes.IndexByte(text, '{')
+	if start < 0 {
+		return nil, errors.New("fio printed no JSON")
+	}
+	if err := json.Unmarshal(text[start:], &out); err != nil {
+		return nil, fmt.Errorf("read fio's JSON: %w", err)
+	}
+	if len(out.Jobs) != 1 {
+		return nil, fmt.Errorf("fio reports %d jobs, want 1", len(out.Jobs))
+	}
+	job := out.Jobs[0]
+	side := job.Read
+	if write {
+		side = job.Write
+	}
+	if job.Error != 0 {
+		return nil, fmt.Errorf("fio reports error %d", job.Error)
+	}
+	if side.Total == 0 {
+		return nil, errors.New("fio has done no I/O")
+	}
+	p50, ok50 := side.Clat.Percentile["50.000000"]
+	p99, ok99 := side.Clat.Percentile["99.000000"]
+	if !ok50 || !ok99 {
+		return nil, errors.New("fio reports no median or no 99th percentile")
+	}
+	cpu := (job.User + job.Sys) / 100 * job.Runtime / 1e3
+	return Measurement{KIOPS: side.IOPS / 1e3, CPU: cpu / side.Total * 1e6, P50: p50 / 1e3, P99: p99 / 1e3}, nil
+}
