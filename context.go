@@ -19,6 +19,12 @@ type Context struct {
 	op    *Op  // whose handler runs
 	moved bool // CompleteInTask has taken op
 
+	task struct { // what runs in the Task context, for the watchdog
+		runs    atomic.Uint64 // begun and ended: odd while one runs
+		handler atomic.Uintptr
+		file    atomic.Pointer[host.File]
+	}
+
 	handled atomic.Int64 // handlers run; written by the holder, read by Stats
 	panics  atomic.Int64
 }
@@ -53,6 +59,15 @@ func (c *Context) MayBlock() bool { return !c.h.Atomic() }
 
 // Shard returns the number of the shard that runs the handler.
 func (c *Context) Shard() int { return int(c.h.CPU()) }
+
+// beginTask and endTask bracket a Task handler for the watchdog.
+func (c *Context) beginTask(pc uintptr, f *host.File) {
+	c.task.handler.Store(pc)
+	c.task.file.Store(f)
+	c.task.runs.Add(1)
+}
+
+func (c *Context) endTask() { c.task.runs.Add(1) }
 
 // Queue returns the queue whose owner runs the handler, or nil.
 func (c *Context) Queue() *Queue { return c.q }

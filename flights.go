@@ -133,10 +133,12 @@ func (e *Engine) removeAlone(a *alone) {
 	e.aloneMu.Unlock()
 }
 
-// watchdog reports, once, each operation that gets old.
+// watchdog reports, once, each operation that gets old and each Task handler that
+// does not return.
 func (e *Engine) watchdog() {
 	tick := time.NewTicker(max(e.opts.OldAfter/4, time.Millisecond))
 	defer tick.Stop()
+	handlers := make(map[*Context]slowTask)
 	for {
 		select {
 		case <-e.unwatch.C():
@@ -144,9 +146,45 @@ func (e *Engine) watchdog() {
 		case now := <-tick.C:
 			_, old := e.sight(now)
 			for _, f := range old {
-				e.opts.Logger.Warn("endio: an operation does not complete", "op", f.Op, "file", f.Path, "offset", f.Off, "bytes", f.Len,
-					"context", f.In, "age", f.Age, "shard", f.Shard, "held back", f.Held, "waited for", f.Led, "waiters", f.Waiting)
+				e.m.Report(func() {
+					e.opts.Logger.Warn("endio: an operation does not complete", "op", f.Op, "file", f.Path, "offset", f.Off, "bytes", f.Len,
+						"context", f.In, "age", f.Age, "shard", f.Shard, "held back", f.Held, "waited for", f.Led, "waiters", f.Waiting)
+				})
 			}
+			handlers = e.slowTasks(handlers, now)
 		}
 	}
+}
+
+// A slowTask is a Task handler that was seen running.
+type slowTask struct {
+	run    uint64
+	since  time.Time
+	logged bool
+}
+
+// slowTasks looks at the Task handlers that run, given those that ran at the last look.
+func (e *Engine) slowTasks(before map[*Context]slowTask, now time.Time) map[*Context]slowTask {
+	seen := make(map[*Context]slowTask)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, c := range e.contexts {
+		run := c.task.runs.Load()
+		if run&1 == 0 {
+			continue
+		}
+		s, known := before[c]
+		if !known || s.run != run {
+			s = slowTask{run: run, since: now}
+		}
+		pc, f := c.task.handler.Load(), c.task.file.Load()
+		if age := now.Sub(s.since); age >= e.opts.OldAfter && !s.logged && c.task.runs.Load() == run {
+			s.logged = true
+			e.m.Report(func() {
+				e.opts.Logger.Warn("endio: a Task handler does not return", "handler", handlerName(pc), "file", f.F.Name(), "age", age, "shard", c.Shard())
+			})
+		}
+		seen[c] = s
+	}
+	return seen
 }

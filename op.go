@@ -525,9 +525,11 @@ func (op *Op) call(c *Context, hc *host.Context) {
 	e, done := op.File.e, op.Done
 	before := c.op
 	c.op = op
-	atomic := hc.Atomic()
+	atomic, task := hc.Atomic(), false
 	if atomic {
 		hc.EnterInline(reflect.ValueOf(done).Pointer(), &op.File.host)
+	} else if task = c.q == nil && e.opts.OldAfter > 0; task {
+		c.beginTask(reflect.ValueOf(done).Pointer(), &op.File.host)
 	}
 	returned := false
 	defer func() {
@@ -536,6 +538,8 @@ func (op *Op) call(c *Context, hc *host.Context) {
 		c.op, c.moved = before, false
 		if atomic {
 			defer hc.ExitInline() // who is told of a panic is in this context too
+		} else if task {
+			defer c.endTask()
 		}
 		if !moved {
 			c.handled.Add(1)

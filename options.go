@@ -55,12 +55,13 @@ type Options struct {
 	// runs, to OnSlowHandler; 0 means 50 ms.
 	SlowInline time.Duration
 
-	// OnSlowHandler is told of a slow Inline handler, on a goroutine of the engine;
-	// nil means a warning to Logger.
+	// OnSlowHandler is told of a slow Inline handler, as Logger is told of things; nil
+	// means a warning to Logger.
 	OnSlowHandler func(SlowHandler)
 
 	// OldAfter is after what time an operation in flight is reported to Logger, once,
-	// with all that is known about it; 0 means 30 s, less than 0 never.
+	// with all that is known about it, and so is a Task handler that has not returned;
+	// 0 means 30 s, less than 0 never.
 	OldAfter time.Duration
 
 	// OnPanic is told of a handler that panicked or called runtime.Goexit, in the goroutine and the context
@@ -72,7 +73,10 @@ type Options struct {
 	// meet them only when many come at a time: the others are plain system calls.
 	Faults *host.Faults
 
-	// Logger gets warnings; nil means slog.Default().
+	// Logger gets warnings; nil means slog.Default(). It is called on a goroutine for
+	// that, one warning after the other, and may use the engine, Close included. Close
+	// waits for warnings that are on their way. (What OnPanic is told of is logged where
+	// OnPanic would be called.)
 	Logger *slog.Logger
 }
 

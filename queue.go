@@ -168,6 +168,9 @@ func (q *Queue) Close() error {
 	if q.depth > 0 {
 		return fmt.Errorf("close queue: %w", ErrInHandler)
 	}
+	if q.e.m.InInline() {
+		return fmt.Errorf("close queue: %w", ErrWouldBlock)
+	}
 	if err := q.Drain(); err != nil {
 		return err
 	}

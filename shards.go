@@ -36,7 +36,9 @@ func (e *Engine) follow() {
 			continue
 		}
 		if err := e.setShards(n, false); err != nil && !errors.Is(err, ErrClosed) {
-			e.opts.Logger.Warn("endio: the number of shards does not follow that of processors", "want", n, "error", err)
+			e.m.Report(func() {
+				e.opts.Logger.Warn("endio: the number of shards does not follow that of processors", "want", n, "error", err)
+			})
 		}
 	}
 }

@@ -33,8 +33,8 @@ type Config struct {
 	// DefaultSlowInline.
 	SlowInline time.Duration
 	// OnSlowInline is told of an Inline handler, with entry pc, that has run for
-	// SlowInline and still runs, for a request on f. The monitor's goroutine calls
-	// it. nil: not told.
+	// SlowInline and still runs, for a request on f, by way of [Machine.Report].
+	// nil: not told.
 	OnSlowInline func(pc uintptr, f *File, d time.Duration)
 	// Logger gets what has no other way out; nil means slog.Default().
 	Logger *slog.Logger
@@ -84,7 +84,8 @@ type Machine struct {
 	holds    atomic.Int32 // waits that keep their P
 	maxHolds int32
 
-	mon monitor
+	mon     monitor
+	reports reports
 }
 
 // New returns a machine whose shards run. If rings can't be had it uses threads;
@@ -131,6 +132,7 @@ func New(cfg Config) (*Machine, error) {
 	m.willing.name("machine.willing")
 	m.maxHolds = int32(runtime.GOMAXPROCS(0) / 2)
 	m.anyone = m.NewContext(0, nil, nil)
+	m.reports.init()
 	m.mon.init(m)
 	if cfg.UseThreads {
 		m.reason = "asked for by the options"
@@ -417,11 +419,14 @@ func (m *Machine) poll() {
 }
 
 // bug reports what the kernel should never answer.
-func (m *Machine) bug(err error) { m.cfg.Logger.Error("endio: " + err.Error()) }
+func (m *Machine) bug(err error) {
+	m.Report(func() { m.cfg.Logger.Error("endio: " + err.Error()) })
+}
 
 // note reports what costs speed and loses nothing.
 func (m *Machine) note(format string, args ...any) {
-	m.cfg.Logger.Warn("endio: " + fmt.Sprintf(format, args...))
+	text := "endio: " + fmt.Sprintf(format, args...)
+	m.Report(func() { m.cfg.Logger.Warn(text) })
 }
 
 // CPUs implements [machine.Machine].
@@ -566,7 +571,6 @@ func (m *Machine) down(cpu machine.CPU) error {
 // Handlers that still run are waited for.
 func (m *Machine) Close() error {
 	m.hotplugMu.Lock()
-	defer m.hotplugMu.Unlock()
 	for _, s := range m.shards {
 		s.idle.Owe(nil)
 	}
@@ -574,6 +578,7 @@ func (m *Machine) Close() error {
 		s.stop()
 		s.idle.Paid(nil)
 	}
+	m.hotplugMu.Unlock() // a handler that still runs may want it
 	for _, s := range m.shards {
 		s.wg.Wait()
 	}
@@ -582,5 +587,6 @@ func (m *Machine) Close() error {
 	for _, p := range *m.ports.Load() {
 		errs = append(errs, m.ClosePort(p))
 	}
+	m.endReports()
 	return errors.Join(errs...)
 }

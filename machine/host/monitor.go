@@ -185,7 +185,7 @@ func (o *monitor) lookAtPort(p *Port) bool {
 		seen.reported = true
 		o.portRuns[p] = seen
 		if pc, f := p.what.Load(), p.where.Load(); p.runs.Load() == runs && o.m.cfg.OnSlowInline != nil {
-			o.m.cfg.OnSlowInline(pc, f, d)
+			o.m.Report(func() { o.m.cfg.OnSlowInline(pc, f, d) })
 		}
 	}
 	return true
