@@ -47,15 +47,20 @@ func blockingCalls(e *endio.Engine, path string) map[string]error {
 	if errs["Queue.Close"] == nil && !ran {
 		errs["Queue.Close"] = errors.New("the handler has not run")
 	}
+	empty, err := e.NewQueue(endio.QueueOptions{Depth: 2})
+	if err != nil {
+		return map[string]error{"new queue": err}
+	}
+	errs["Queue.Close of an empty one"] = empty.Close()
 	if errs["Queue.Close"] != nil {
-		left.Store(q) // for whoever may close it
+		left.Store(&[2]*endio.Queue{q, empty}) // for whoever may close them
 	}
 	errs["Close"] = f.Close()
 	return errs
 }
 
-// left is a queue that could not be closed where it was made.
-var left atomic.Pointer[endio.Queue]
+// left are queues that could not be closed where they were made.
+var left atomic.Pointer[[2]*endio.Queue]
 
 func wantCalls(t *testing.T, where string, errs map[string]error, want error) {
 	t.Helper()
@@ -64,8 +69,8 @@ func wantCalls(t *testing.T, where string, errs map[string]error, want error) {
 			t.Errorf("%s in %s = %v, want %v", name, where, err, want)
 		}
 	}
-	if len(errs) != 13 {
-		t.Errorf("in %s %d calls were made, want 13: %v", where, len(errs), errs)
+	if len(errs) != 14 {
+		t.Errorf("in %s %d calls were made, want 14: %v", where, len(errs), errs)
 	}
 }
 
@@ -137,9 +142,11 @@ func TestCallsInCallbacks(t *testing.T) {
 						return
 					}
 					// The file that an Inline handler could not close is open: Engine.Close closes
-					// it. The queue is for whoever owns it.
-					if err := left.Load().Close(); err != nil {
-						t.Error(err)
+					// it. The queues are for whoever owns them.
+					for _, q := range left.Load() {
+						if err := q.Close(); err != nil {
+							t.Error(err)
+						}
 					}
 				})
 			})

@@ -168,7 +168,7 @@ func (k *calls) do(op host.Op, f *File, p []byte, off int64, flags uring.RWFlags
 	defer k.active.Add(-1)
 	if k.active.Add(1) <= k.plain || k.port == nil {
 		r := host.Request{Op: op, File: &f.host, Buf: p, Off: off, Flags: flags}
-		return host.Execute(&r)
+		return k.e.m.Execute(&r)
 	}
 	return k.port.Call(op, &f.host, p, off, flags, async)
 }

@@ -19,13 +19,13 @@ func TestDSync(t *testing.T) {
 	var mu sync.Mutex
 	var asked []uring.RWFlags
 	// A rule that never strikes sees all requests.
-	spy := host.FaultRule{Match: func(r *host.Request) bool {
+	faults := &host.Faults{Rules: []host.FaultRule{{Match: func(r *host.Request) bool {
 		mu.Lock()
 		defer mu.Unlock()
 		asked = append(asked, r.Flags)
 		return false
-	}}
-	backendsWith(t, endio.Options{Faults: &host.Faults{Rules: []host.FaultRule{spy}}}, func(t *testing.T, e *endio.Engine) {
+	}}}}
+	backendsWith(t, endio.Options{Faults: faults}, func(t *testing.T, e *endio.Engine) {
 		f, _ := open(t, e, 8*block)
 		for _, in := range contexts {
 			want := bytes.Repeat([]byte{byte(in + 1)}, block)

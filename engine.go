@@ -92,6 +92,7 @@ func Open(o Options) (*Engine, error) {
 		Shards:       o.Shards,
 		MaxShards:    o.MaxShards,
 		UseThreads:   o.Backend == Threads,
+		Threads:      o.Threads,
 		Entries:      o.Depth,
 		StallAfter:   o.StallAfter,
 		SlowInline:   o.SlowInline,

@@ -39,6 +39,11 @@ type Options struct {
 	// two; 0 means 256. More can be submitted: they wait their turn.
 	Depth int
 
+	// Threads is how many system calls the engine has under way at a time on the backend
+	// [Threads], blocking calls included; each keeps a thread of the process. 0 means 512,
+	// or a quarter of what RLIMIT_NPROC and the cgroup's pids.max allow if that is less.
+	Threads int
+
 	// TaskPass is how many Task handlers a worker runs before it lets other work of
 	// its shard run; 0 means 64.
 	TaskPass int

@@ -92,9 +92,11 @@ func setupHint(errno syscall.Errno, facts setupFacts) string {
 		}
 		return "a seccomp filter or security module forbids io_uring_setup (container runtimes do by default); allow io_uring_setup, io_uring_enter and io_uring_register"
 	case syscall.ENOMEM:
-		hint := "the rings do not fit in memory"
+		hint := "the kernel has no memory for the rings"
 		if facts.memlockKB != unlimitedKB {
-			hint += fmt.Sprintf("; kernels before 5.12 also count them against RLIMIT_MEMLOCK, which is %d KiB (ulimit -l)", facts.memlockKB)
+			// io_account_mem for all of a ring before 5.12, and again in io_create_region
+			// (io_uring/memmap.c) of Linux 6.18.
+			hint += fmt.Sprintf(", or the limit on locked memory is too low: some kernels count the rings of all processes of the user against RLIMIT_MEMLOCK, which is %d KiB; raise it (ulimit -l)", facts.memlockKB)
 		}
 		return hint
 	case syscall.EMFILE:

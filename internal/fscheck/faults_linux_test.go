@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -338,13 +339,25 @@ func init() {
 	children["nofile"] = nofileChild
 	children["memlock"] = memlockChild
 	children["memory"] = memoryChild
+	children["nproc"] = nprocChild
+	children["pids"] = pidsChild
+	children["maxthreads"] = maxThreadsChild
 }
 
 func TestLimits(t *testing.T) {
-	for _, name := range []string{"fsize", "nofile", "memlock", "memory"} {
-		for _, b := range backendKinds {
+	for _, name := range []string{"fsize", "nofile", "memlock", "memory", "nproc", "pids", "maxthreads"} {
+		for _, b := range append(backendKinds, endio.Auto) {
 			t.Run(name+"/"+string(b), func(t *testing.T) {
-				runChild(t, name, "LIMIT_FILE="+filepath.Join(t.TempDir(), "file"), "LIMIT_BACKEND="+string(b))
+				// On a disk, where a sync takes its time; relative, so that another user gets there.
+				dir, err := os.MkdirTemp(".", "testdata-tmp-")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer os.RemoveAll(dir)
+				if err := os.Chmod(dir, 0o777); err != nil {
+					t.Fatal(err)
+				}
+				runChild(t, name, "LIMIT_FILE="+filepath.Join(dir, "file"), "LIMIT_BACKEND="+string(b))
 			})
 		}
 	}
@@ -352,7 +365,8 @@ func TestLimits(t *testing.T) {
 
 // limited opens an engine and a file in a child.
 func limited() (*endio.Engine, *endio.File, error) {
-	e, err := endio.Open(endio.Options{Backend: endio.Backend(os.Getenv("LIMIT_BACKEND")), Shards: 2})
+	threads, _ := strconv.Atoi(os.Getenv("LIMIT_THREADS"))
+	e, err := endio.Open(endio.Options{Backend: endio.Backend(os.Getenv("LIMIT_BACKEND")), Shards: 2, Threads: threads})
 	if err != nil {
 		fmt.Println("skip:", err)
 		os.Exit(0)
@@ -434,20 +448,15 @@ func memlockChild() error {
 	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: 0, Max: 0}); err != nil {
 		return err
 	}
-	if os.Geteuid() == 0 { // root is exempt
-		if err := unix.Chmod(filepath.Dir(os.Getenv("LIMIT_FILE")), 0o777); err != nil {
-			return err
-		}
-		if err := os.Chmod(filepath.Dir(filepath.Dir(os.Getenv("LIMIT_FILE"))), 0o777); err != nil {
-			return err
-		}
-		if err := syscall.Setuid(65534); err != nil {
-			return err
-		}
+	if err := dropRoot(65534); err != nil {
+		return err
 	}
 	e, f, err := limited()
 	if err != nil {
 		return err
+	}
+	if b, why := e.Backend(); os.Getenv("LIMIT_BACKEND") == string(endio.Auto) && b == endio.Threads && !strings.Contains(why, "RLIMIT_MEMLOCK, which is 0 KiB") {
+		return fmt.Errorf("fell back to threads because of %q, want the limit named", why)
 	}
 	bufs, err := e.NewBuffers(16, 64<<10)
 	if err != nil {
@@ -473,5 +482,124 @@ func memoryChild() error {
 		})
 	}
 	wg.Wait()
+	return errors.Join(append(errs, f.Close(), e.Close())...)
+}
+
+// dropRoot makes the child another user's if it is root's, whom many limits do not bind.
+func dropRoot(uid int) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return syscall.Setuid(uid)
+}
+
+// fewThreads is how many threads a process with a limit may have in these tests. The Go
+// runtime ends a process that needs more.
+const fewThreads = 64
+
+// nprocChild bounds the threads of the user, who has no other process.
+func nprocChild() error {
+	if os.Geteuid() != 0 {
+		fmt.Println("skip: needs root, for a user without other processes")
+		return nil
+	}
+	if err := dropRoot(61234); err != nil {
+		return err
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: fewThreads, Max: fewThreads}); err != nil {
+		return err
+	}
+	return manyGoroutines()
+}
+
+// pidsChild bounds the threads of its cgroup.
+func pidsChild() error {
+	for _, root := range []string{"/sys/fs/cgroup/pids", "/sys/fs/cgroup"} {
+		if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {
+			continue
+		}
+		dir := filepath.Join(root, fmt.Sprint("endio-test-", os.Getpid()))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			fmt.Println("skip: needs a cgroup:", err)
+			return nil
+		}
+		// A cgroup can go when it is empty, so this process leaves it at the end.
+		defer func() {
+			_ = os.WriteFile(filepath.Join(root, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0)
+			if err := os.Remove(dir); err != nil {
+				fmt.Println(err)
+			}
+		}()
+		if err := os.WriteFile(filepath.Join(dir, "pids.max"), []byte(strconv.Itoa(fewThreads)), 0); err != nil {
+			fmt.Println("skip: needs the cgroup controller pids:", err)
+			return nil
+		}
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+			return err
+		}
+		return manyGoroutines()
+	}
+	fmt.Println("skip: there are no cgroups")
+	return nil
+}
+
+// maxThreadsChild bounds its threads by the Go runtime, which nobody can ask.
+func maxThreadsChild() error {
+	debug.SetMaxThreads(fewThreads)
+	if err := os.Setenv("LIMIT_THREADS", "8"); err != nil {
+		return err
+	}
+	return manyGoroutines()
+}
+
+// manyGoroutines has a thousand goroutines in blocking calls, a thousand handlers that
+// block, ten queues, and syncs, which take a thread of the kernel.
+func manyGoroutines() error {
+	e, f, err := limited()
+	if err != nil {
+		return err
+	}
+	const n, queues = 1000, 10
+	errs := make([]error, n+queues+1)
+	var calls, handlers sync.WaitGroup
+	release := make(chan struct{})
+	for i := range n {
+		handlers.Add(1)
+		errs[n] = errors.Join(errs[n], e.Submit(&endio.Op{File: f, Kind: endio.Sync, In: endio.Task, Done: func(_ *endio.Context, op *endio.Op) {
+			defer handlers.Done()
+			if op.Err != nil {
+				fmt.Println("sync:", op.Err)
+			}
+			<-release
+		}}))
+		calls.Go(func() {
+			buf := make([]byte, 64<<10)
+			for k := range 3 {
+				_, err := f.WriteAt(buf, int64(i%50*3+k)<<16)
+				errs[i] = errors.Join(errs[i], err)
+			}
+			errs[i] = errors.Join(errs[i], f.SyncData())
+		})
+	}
+	for i := range queues {
+		calls.Go(func() {
+			q, err := e.NewQueue(endio.QueueOptions{Depth: 4})
+			if err != nil {
+				errs[n+1+i] = err
+				return
+			}
+			for range 20 {
+				op := &endio.Op{File: f, Kind: endio.SyncData, Done: func(*endio.Context, *endio.Op) {}}
+				errs[n+1+i] = errors.Join(errs[n+1+i], q.Submit(op), q.Drain(), op.Err)
+			}
+			errs[n+1+i] = errors.Join(errs[n+1+i], q.Close())
+		})
+	}
+	calls.Wait()
+	close(release)
+	handlers.Wait()
+	status, _ := os.ReadFile("/proc/self/status")
+	_, after, _ := strings.Cut(string(status), "Threads:")
+	fmt.Println("threads at the end:", strings.Fields(after)[0])
 	return errors.Join(append(errs, f.Close(), e.Close())...)
 }

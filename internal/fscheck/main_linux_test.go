@@ -45,5 +45,7 @@ func runChild(t *testing.T, name string, env ...string) {
 	}
 	if err != nil {
 		t.Errorf("%v: %s", err, out)
+	} else if len(out) > 0 {
+		t.Logf("%s", out)
 	}
 }

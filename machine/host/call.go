@@ -47,7 +47,3 @@ func (p *Port) Call(op Op, f *File, buf []byte, off int64, flags uring.RWFlags, 
 	calls.Put(c)
 	return res
 }
-
-// Execute performs a request in the calling thread, and returns the result or a
-// negated errno. Only its Op, File, Buf, Off, Len and Flags count.
-func Execute(r *Request) int32 { return execute(r) }

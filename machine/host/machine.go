@@ -23,6 +23,10 @@ type Config struct {
 	MaxShards int
 	// UseThreads makes ports of threads even where there is io_uring.
 	UseThreads bool
+	// Threads is how many system calls are under way at a time where there are no rings;
+	// 0 means DefaultThreads, or a quarter of what RLIMIT_NPROC and pids.max allow if
+	// that is less.
+	Threads int
 	// Entries is how many requests a port's ring takes at a time, a power of two; 0
 	// means DefaultEntries. More are kept in the port until there is room.
 	Entries int
@@ -84,6 +88,8 @@ type Machine struct {
 	holds    atomic.Int32 // waits that keep their P
 	maxHolds int32
 
+	gate    gate   // of system calls without rings
+	workers uint32 // of the kernel, for each thread that submits to a ring; 0: as it likes
 	mon     monitor
 	reports reports
 }
@@ -112,6 +118,9 @@ func New(cfg Config) (*Machine, error) {
 	if cfg.NewPrivate == nil {
 		cfg.NewPrivate = func(*Context) any { return nil }
 	}
+	if cfg.Threads < 0 {
+		return nil, fmt.Errorf("host: %d threads: want at least 0", cfg.Threads)
+	}
 	if cfg.StallAfter < 0 || cfg.SlowInline < 0 {
 		return nil, fmt.Errorf("host: stall after %v, slow inline handler after %v: want at least 0", cfg.StallAfter, cfg.SlowInline)
 	}
@@ -132,6 +141,7 @@ func New(cfg Config) (*Machine, error) {
 	m.willing.name("machine.willing")
 	m.maxHolds = int32(runtime.GOMAXPROCS(0) / 2)
 	m.anyone = m.NewContext(0, nil, nil)
+	m.boundThreads(cfg.Threads)
 	m.reports.init()
 	m.mon.init(m)
 	if cfg.UseThreads {
@@ -147,6 +157,22 @@ func New(cfg Config) (*Machine, error) {
 		m.online[i].Store(true)
 	}
 	return m, nil
+}
+
+// boundThreads sets how many system calls are under way at a time, n if not 0, and how
+// many workers rings have.
+func (m *Machine) boundThreads(n int) {
+	limit := threadLimit()
+	if limit > 0 && limit < 1024 {
+		m.workers = max(1, uint32(limit)/128)
+	}
+	if n == 0 {
+		n = DefaultThreads
+		if limit > 0 {
+			n = max(1, min(n, limit/4)) // the runtime and others want some
+		}
+	}
+	m.gate.init(n)
 }
 
 // Start lets the shards work. It is apart from New so that completion code can
@@ -180,7 +206,7 @@ func (m *Machine) Backend() (rings bool, reason string) { return m.reason == "",
 // first port of a machine decides whether all are rings.
 func (m *Machine) OpenPort(cpu machine.CPU, entries int) (*Port, error) {
 	if m.reason == "" {
-		d, err := openRing(entries, 2*entries)
+		d, err := openRing(entries, 2*entries, m.workers)
 		if err == nil {
 			p := newPort(m, cpu, d, 2*entries)
 			p.ring = d
@@ -198,7 +224,7 @@ func (m *Machine) OpenPort(cpu machine.CPU, entries int) (*Port, error) {
 			m.reason = err.Error()
 		}
 	}
-	p := newPort(m, cpu, newThreads(), 2*entries)
+	p := newPort(m, cpu, newThreads(m), 2*entries)
 	m.addPort(p)
 	return p, nil
 }

@@ -21,10 +21,17 @@ type ring struct {
 
 // openRing opens a ring that any goroutine may use; see package uring on why that
 // excludes DEFER_TASKRUN.
-func openRing(sqEntries, cqEntries int) (*ring, error) {
+//
+// Where threads are scarce workers bounds those of the kernel, which does what can not
+// be done without blocking with up to four a processor and a submitting thread, of
+// which the Go runtime has many, and takes no account of what is left for others.
+func openRing(sqEntries, cqEntries int, workers uint32) (*ring, error) {
 	r, err := uring.Open(uring.Config{SQEntries: uint32(sqEntries), CQEntries: uint32(cqEntries)})
 	if err != nil {
 		return nil, err
+	}
+	if workers > 0 {
+		_, _, _ = r.MaxIOWorkers(workers, workers) // since 5.15; before, there is no bound
 	}
 	// Without a table of files all requests go by descriptor: slower, no loss.
 	_ = r.RegisterFiles(registeredFiles)

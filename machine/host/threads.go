@@ -15,6 +15,7 @@ const maxThreads = 64
 // threads is the device where there is no io_uring: goroutines that call pread
 // and pwrite. They are started as they are needed and end when idle for good.
 type threads struct {
+	m       *Machine
 	mu      lockdep.Mutex
 	todo    lockdep.Cond // signalled when queue grows; L is &mu
 	done    lockdep.Cond // signalled when results grow or woken is set
@@ -30,8 +31,8 @@ type threads struct {
 	ended   lockdep.WaitGroup
 }
 
-func newThreads() *threads {
-	d := &threads{}
+func newThreads(m *Machine) *threads {
+	d := &threads{m: m}
 	nameLock(&d.mu, "threads")
 	d.todo.L, d.done.L = &d.mu, &d.mu
 	return d
@@ -142,7 +143,7 @@ func (d *threads) loop() {
 		d.queued--
 		d.mu.Unlock()
 		ud := r.ud
-		res := execute(r)
+		res := d.m.executeGated(r)
 		d.mu.Lock()
 		d.results = append(d.results, uring.CQE{UserData: ud, Res: res})
 		d.done.Signal()
