@@ -37,14 +37,14 @@ var mutations = []struct {
 	{
 		name: "self-wait",
 		edits: []edit{{"file.go", "\tdefer f.inode.Admit(c)\n",
-			"\tdefer f.inode.Admit(c)\n\tf.e.calls.enter(f)\n\tf.e.calls.leave(f)\n"}},
+			"\tdefer f.inode.Admit(c)\n\tf.e.calls.enter(f, Write, 0, 0)\n\tf.e.calls.leave(f)\n"}},
 		tests:  "TestDrain",
 		report: []string{recursive, "(dio.section)", "endio.(*calls).enter"},
 	},
 	{ // the unaligned write of the thread about IOCB_DIO_CALLER_COMP, which drains its own I/O
 		name: "drain of one's own I/O",
 		edits: []edit{{"calls.go", "\tif kind == Write && f.partial(off, len(p)) {\n",
-			"\tif kind == Write && f.partial(off, len(p)) {\n\t\tk.enter(f)\n\t\tdefer k.leave(f)\n"}},
+			"\tif kind == Write && f.partial(off, len(p)) {\n\t\tk.enter(f, kind, off, len(p))\n\t\tdefer k.leave(f)\n"}},
 		tests:  "TestPartial",
 		report: []string{recursive, "(dio.flight)", "endio/dio.(*Inode).Exclude"},
 	},
@@ -66,9 +66,8 @@ var mutations = []struct {
 		report: []string{circular, "(port.lead)", "(port.submit)", "machine/host.(*Port).waitFor"},
 	},
 	{
-		name: "an owner follows with its port locked",
-		edits: []edit{{"machine/host/wait.go", "\t\t\tp.led.Wait(nil)\n\t\t\tw.note.Recv()\n",
-			"\t\t\tp.submitMu.Lock()\n\t\t\tp.led.Wait(nil)\n\t\t\tw.note.Recv()\n\t\t\tp.submitMu.Unlock()\n"}},
+		name:   "an owner follows with its port locked",
+		edits:  []edit{{"machine/host/wait.go", "\tp.led.Wait(nil) //", "\tp.submitMu.Lock()\n\tp.led.Wait(nil)\n\tp.submitMu.Unlock()\n\t//"}},
 		tests:  "TestDrain|TestAllContexts|TestQueuesComeAndGo|TestCloseRaces",
 		report: []string{circular, "(port.lead)", "(port.submit)", "machine/host.(*waiter).sleepAt"},
 	},

@@ -101,12 +101,12 @@ func (w *waiter) sleep(m *Machine, own *Port) {
 // sleepAt is sleep for a waiter that only leads p: it must not be away in another
 // port when p needs it.
 func (w *waiter) sleepAt(p *Port) {
+	p.led.Wait(nil) // whether somebody leads just now or not
 	if !p.leadMu.TryLock() {
 		p.followers.add(&w.willing)
 		// A leader that left before w was added has not seen it.
 		if !p.leadMu.TryLock() {
 			p.Flush() // what was submitted without; the leader is in the kernel already
-			p.led.Wait(nil)
 			w.note.Recv()
 			w.woken.Store(false)
 			p.followers.remove(&w.willing)
