@@ -113,8 +113,6 @@ func (o *settings) check(given map[string]bool) error {
 		return fmt.Errorf("%w: -for %v: want a time, such as 140s", errUsage, o.budget)
 	case o.bytes < minMiB<<20 || o.bytes > 1<<40:
 		return fmt.Errorf("%w: -mib %d: want %d to %d", errUsage, o.bytes>>20, minMiB, 1<<20)
-	case o.json != "" && o.append != "":
-		return fmt.Errorf("%w: -json and -append exclude each other: -append writes all measurements too", errUsage)
 	case (o.doc != "" || o.readme != "" || o.plot != "") && o.append == "" && (o.filtered || o.budget > 0):
 		return fmt.Errorf("%w: -doc, -readme and -plot with -rows or -for would drop the other rows from the record: add -append FILE, which collects them", errUsage)
 	}

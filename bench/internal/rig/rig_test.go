@@ -54,7 +54,7 @@ func TestFlags(t *testing.T) {
 		{"-for 0s", "-for 0s: want a time"}, {"-for -1m", "-for -1m0s"},
 		{"-mib 1", "-mib 1: want 16"}, {"-mib 99999999", "-mib 99999999"},
 		{"-rows (", "-rows \"(\": error parsing"}, {"ext4", "\"ext4\" is not a flag"}, {"-nonesuch", "-nonesuch"},
-		{"-json a -append b", "exclude each other"}, {"-doc d -rows x", "add -append"}, {"-readme d -for 3s", "add -append"},
+		{"-json a -append b -doc d -rows x", ""}, {"-doc d -rows x", "add -append"}, {"-readme d -for 3s", "add -append"},
 		{"-plot .", "not defined: -plot"},
 	} {
 		_, err := small().parse(strings.Fields(c.args), &bytes.Buffer{})
