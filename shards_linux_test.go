@@ -66,13 +66,13 @@ func TestFollow(t *testing.T) {
 	await(2, "following again")
 }
 
-// TestAbortedHotplug takes shards down under load, and brings them back half-way.
+// TestAbortedHotplug takes shards down and up under load, and turns back on the way.
 func TestAbortedHotplug(t *testing.T) {
-	faults := &host.Faults{Seed: 3, Abort: 0.4, Delay: 0.05, Interrupt: 0.1}
+	faults := &host.Faults{Seed: 3, Abort: 0.3, AbortUp: 0.3, Delay: 0.05, Interrupt: 0.1}
 	backendsWith(t, endio.Options{Shards: 3, Depth: 16, Faults: faults}, func(t *testing.T, e *endio.Engine) {
 		shardsUnderLoad(t, e, 3, 500*time.Millisecond)
 	})
-	if faults.Counts()["abort"] == 0 {
-		t.Error("no change was aborted")
+	if c := faults.Counts(); c["abort"] == 0 || c["abort up"] == 0 {
+		t.Errorf("changes that were aborted: %v, want some on the way down and some on the way up", c)
 	}
 }

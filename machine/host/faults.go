@@ -39,7 +39,8 @@ type Faults struct {
 	TwinWake  float64 // of a wake: it comes twice
 	Full      float64 // of a start: there is no room (and of a flush: EAGAIN or EBUSY)
 
-	Abort float64 // of a CPU that goes offline: it comes back before it is dead
+	Abort   float64 // of a CPU that goes offline: it comes back before it is dead
+	AbortUp float64 // of a CPU that comes online: it goes again, having been online or not
 
 	ports   atomic.Uint64
 	changes atomic.Uint64 // of CPUs
@@ -75,9 +76,10 @@ const (
 	faultFull
 	faultAbort
 	faultHold
+	faultAbortUp
 )
 
-var faultNames = [...]string{"error", "short", "delay", "reorder", "interrupt", "late wake", "twin wake", "full", "abort", "hold"}
+var faultNames = [...]string{"error", "short", "delay", "reorder", "interrupt", "late wake", "twin wake", "full", "abort", "hold", "abort up"}
 
 // Counts returns how often each kind of fault has struck, by name.
 func (f *Faults) Counts() map[string]int64 {
@@ -109,21 +111,29 @@ func (f *Faults) Release() {
 	}
 }
 
-// abortsHotplug draws whether a CPU's way down is aborted; f may be nil.
-func (f *Faults) abortsHotplug() bool {
-	if f == nil || f.Abort == 0 {
-		return false
+// abortsHotplug draws whether a CPU's way down, or up, is aborted, and after how many of
+// n steps; f may be nil.
+func (f *Faults) abortsHotplug(up bool, n int) (at int, aborts bool) {
+	if f == nil {
+		return 0, false
 	}
-	n := f.changes.Add(1)
-	if rand.New(rand.NewPCG(f.Seed, n)).Float64() >= f.Abort {
-		return false
+	kind, p := faultAbort, f.Abort
+	if up {
+		kind, p = faultAbortUp, f.AbortUp
 	}
-	f.counts[faultAbort].Add(1)
-	return true
+	if p == 0 {
+		return 0, false
+	}
+	rng := rand.New(rand.NewPCG(f.Seed, f.changes.Add(1)))
+	if rng.Float64() >= p {
+		return 0, false
+	}
+	f.counts[kind].Add(1)
+	return rng.IntN(n), true
 }
 
 func (f *Faults) check() error {
-	for i, p := range []float64{f.Short, f.Delay, f.Reorder, f.Interrupt, f.LateWake, f.TwinWake, f.Full, f.Abort} {
+	for i, p := range []float64{f.Short, f.Delay, f.Reorder, f.Interrupt, f.LateWake, f.TwinWake, f.Full, f.Abort, f.AbortUp} {
 		if !(p >= 0 && p < 1) {
 			return fmt.Errorf("host: faults: probability %d is %v: want at least 0 and less than 1", i, p)
 		}

@@ -513,7 +513,7 @@ func (m *Machine) AddHotplug(h machine.Hotplug) {
 var ErrLastCPU = errors.New("the last online CPU can not go offline")
 
 // ErrAborted reports that a change of a CPU's state was taken back on the way.
-var ErrAborted = errors.New("the CPU's way down was aborted")
+var ErrAborted = errors.New("the change of the CPU's state was aborted")
 
 // SetOnline brings cpu up or down, with the callbacks of [machine.Hotplug] in the
 // kernel's order. What is in flight on a CPU that goes down completes first.
@@ -537,13 +537,16 @@ func (m *Machine) up(cpu machine.CPU) error {
 	}
 	s.start()
 	m.online[cpu].Store(true)
-	c := &Context{m: m, cpu: cpu}
-	for _, h := range m.hotplug {
-		if h.Online != nil {
-			h.Online(c, cpu)
-		}
+	n := len(m.hotplug)
+	at, aborts := m.cfg.Faults.abortsHotplug(true, n+1)
+	if !aborts {
+		m.callOnline(cpu, m.hotplug)
+		return nil
 	}
-	return nil
+	m.callOnline(cpu, m.hotplug[:at])
+	m.callDown(cpu, m.hotplug[:at])
+	m.die(cpu)
+	return fmt.Errorf("host: bring up shard %d: %w", cpu, ErrAborted)
 }
 
 func (m *Machine) down(cpu machine.CPU) error {
@@ -556,20 +559,40 @@ func (m *Machine) down(cpu machine.CPU) error {
 	if others == 0 {
 		return ErrLastCPU
 	}
-	c := &Context{m: m, cpu: cpu}
-	for i := len(m.hotplug) - 1; i >= 0; i-- {
-		if h := m.hotplug[i]; h.Down != nil {
-			h.Down(c, cpu)
-		}
-	}
-	if m.cfg.Faults.abortsHotplug() {
-		for _, h := range m.hotplug {
-			if h.Online != nil {
-				h.Online(c, cpu)
-			}
-		}
+	n := len(m.hotplug)
+	if at, aborts := m.cfg.Faults.abortsHotplug(false, n+1); aborts {
+		m.callDown(cpu, m.hotplug[at:])
+		m.callOnline(cpu, m.hotplug[at:])
 		return fmt.Errorf("host: take down shard %d: %w", cpu, ErrAborted)
 	}
+	m.callDown(cpu, m.hotplug)
+	m.die(cpu)
+	return nil
+}
+
+// callOnline and callDown call the callbacks of those subsystems, on cpu, in the
+// order of the way up and of the way down.
+func (m *Machine) callOnline(cpu machine.CPU, hs []machine.Hotplug) {
+	c := &Context{m: m, cpu: cpu}
+	for _, h := range hs {
+		if h.Online != nil {
+			h.Online(c, cpu)
+		}
+	}
+}
+
+func (m *Machine) callDown(cpu machine.CPU, hs []machine.Hotplug) {
+	c := &Context{m: m, cpu: cpu}
+	for i := len(hs) - 1; i >= 0; i-- {
+		if hs[i].Down != nil {
+			hs[i].Down(c, cpu)
+		}
+	}
+}
+
+// die takes cpu offline, for which all subsystems are down, and has them take over
+// what it leaves.
+func (m *Machine) die(cpu machine.CPU) {
 	// With every section of cpu held, nobody is between finding it online and
 	// adding to what belongs to it.
 	for _, l := range m.locals {
@@ -590,7 +613,6 @@ func (m *Machine) down(cpu machine.CPU) error {
 			h.Dead(there, cpu)
 		}
 	}
-	return nil
 }
 
 // Close stops all shards and closes all ports. Nothing may be in flight.
