@@ -5,6 +5,7 @@ package sim
 import (
 	"fmt"
 	"path"
+	"reflect"
 	"runtime"
 	"slices"
 
@@ -166,6 +167,11 @@ type memo struct {
 	parts   []part
 	live    []*Context
 	one     explore.Hash // of one part
+	plans   map[reflect.Type]*plan
+	walker  walker
+	known   pointerTable
+	roots   []reflect.Value
+	later   []laterPart
 	kernel  *Kernel
 	sites   []string // lines that Site has named in this execution
 }
@@ -194,10 +200,12 @@ func New(x *explore.Exec, cfg Config) *Kernel {
 	k := &Kernel{x: x, cfg: cfg, tracing: x.Tracing()}
 	k.memo, _ = (*x.Memo()).(*memo)
 	if k.memo == nil {
-		k.memo = &memo{classes: map[string]*lockdep.Class{}}
+		k.memo = &memo{classes: map[string]*lockdep.Class{}, plans: map[reflect.Type]*plan{}}
 		*x.Memo() = k.memo
 	}
 	k.memo.log.begin()
+	k.memo.known.reset()
+	k.roots.known, k.roots.list, k.later = &k.memo.known, k.memo.roots[:0], k.memo.later[:0]
 	k.parts, k.ctxs = k.memo.parts[:0], k.memo.live[:0]
 	if !cfg.NoLockdep {
 		k.newValidator()
@@ -327,6 +335,7 @@ func (k *Kernel) OnState(f func(*explore.Hash)) { k.extra = append(k.extra, f) }
 func (k *Kernel) add(p part) {
 	if k.cur != nil && k.cur.t != nil {
 		k.later = append(k.later, laterPart{k.newID(k.cur), p})
+		k.memo.later = k.later
 		return
 	}
 	k.parts = append(k.parts, p)

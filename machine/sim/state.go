@@ -15,7 +15,7 @@ import (
 // which knows nothing of the explorer need not declare its state.
 type roots struct {
 	list  []reflect.Value
-	ids   map[uintptr]uint64 // memory that existed in Init, and the machine's objects
+	known *pointerTable // memory that existed in Init, and the machine's objects
 	owner map[uintptr]reflect.Value
 	next  uint64
 }
@@ -31,25 +31,71 @@ func (r *roots) add(k *Kernel, p any) {
 		k.x.Fail(explore.BadProgram, fmt.Sprintf("Root wants a pointer, got %T", p), "")
 	}
 	r.list = append(r.list, v)
-	if r.ids == nil {
-		r.ids = map[uintptr]uint64{}
-	}
-	w := walker{k: k, h: &explore.Hash{}, number: true}
-	w.walk(v)
+	k.memo.roots = r.list
+	w := k.newWalker(&explore.Hash{})
+	w.number = true
+	w.walk(v, k.memo.planOf(v.Type()))
 }
 
-func (r *roots) object(p uintptr, id uint64) {
-	if r.ids == nil {
-		r.ids = map[uintptr]uint64{}
-	}
-	r.ids[p] = id | 1<<63
-}
+func (r *roots) object(p uintptr, id uint64) { r.known.put(p, id|1<<63) }
 
 func (r *roots) hash(k *Kernel, h *explore.Hash) {
-	w := walker{k: k, h: h}
+	w := k.newWalker(h)
 	for _, v := range r.list {
-		w.walk(v)
+		w.walk(v, k.memo.planOf(v.Type()))
 	}
+}
+
+// A pointerTable has a number for each of a few pointers, and in which walk and as
+// which pointer of it it was seen last. Open addressing; 0 is free.
+type pointerTable struct {
+	slots []pointerSlot
+	n     int
+	walks uint32
+}
+
+type pointerSlot struct {
+	p    uintptr
+	id   uint64
+	walk uint32
+	seen uint32
+}
+
+func (t *pointerTable) reset() {
+	if t.slots == nil {
+		t.slots = make([]pointerSlot, 128)
+	}
+	clear(t.slots)
+	t.n, t.walks = 0, 0
+}
+
+// find returns the slot of p, or the free one for it.
+func (t *pointerTable) find(p uintptr) *pointerSlot {
+	mask := uintptr(len(t.slots) - 1)
+	for i := p >> 3 * 0x9e3779b1 & mask; ; i = (i + 1) & mask {
+		if s := &t.slots[i]; s.p == p || s.p == 0 {
+			return s
+		}
+	}
+}
+
+func (t *pointerTable) put(p uintptr, id uint64) {
+	s := t.find(p)
+	if s.p == p {
+		s.id = id
+		return
+	}
+	if t.n++; t.n*2 > len(t.slots) {
+		old := t.slots
+		t.slots = make([]pointerSlot, 2*len(old))
+		for i := range old {
+			if old[i].p != 0 {
+				*t.find(old[i].p) = old[i]
+			}
+		}
+		s = t.find(p)
+	}
+	*s = pointerSlot{p: p, id: id}
 }
 
 // observe returns a hash of what can be reached from p.
@@ -67,9 +113,11 @@ func (k *Kernel) observe(p any) uint64 {
 	if v, ok := log.get(k.x); ok {
 		return v
 	}
-	var h explore.Hash
-	w := walker{k: k, h: &h}
-	w.walk(reflect.ValueOf(p))
+	h := &k.memo.one
+	*h = explore.Hash{}
+	w := k.newWalker(h)
+	v := reflect.ValueOf(p)
+	w.walk(v, k.memo.planOf(v.Type()))
 	s := h.Sum()
 	return log.put(s[0] ^ s[1])
 }
@@ -86,9 +134,11 @@ func (k *Kernel) observeVar(v *machineVar) uint64 {
 	if !ok {
 		return k.observeAll()
 	}
-	var h explore.Hash
-	w := walker{k: k, h: &h, stop: true}
-	w.walk(own)
+	h := &k.memo.one
+	*h = explore.Hash{}
+	w := k.newWalker(h)
+	w.stop = true
+	w.walk(own, k.memo.planOf(own.Type()))
 	s := h.Sum()
 	return log.put(s[0] ^ s[1])
 }
@@ -99,26 +149,76 @@ func (k *Kernel) observeAll() uint64 {
 	if v, ok := log.get(k.x); ok {
 		return v
 	}
-	var h explore.Hash
-	k.roots.hash(k, &h)
+	h := &k.memo.one
+	*h = explore.Hash{}
+	k.roots.hash(k, h)
 	s := h.Sum()
 	return log.put(s[0] ^ s[1])
 }
 
 func pointerOf(p any) uintptr { return reflect.ValueOf(p).Pointer() }
 
+// A plan is what a walk does with the values of a type.
+type plan struct {
+	kind   reflect.Kind
+	opaque bool
+	elem   *plan // of a pointer, slice or array
+	fields []planField
+	faces  []int // fields that are interfaces: one of them may hold a Var
+}
+
+type planField struct {
+	i int
+	p *plan
+}
+
+// planOf returns the plan for a type, the same for all executions.
+func (m *memo) planOf(t reflect.Type) *plan {
+	if p := m.plans[t]; p != nil {
+		return p
+	}
+	p := &plan{kind: t.Kind(), opaque: opaque(t)}
+	m.plans[t] = p
+	switch p.kind {
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		p.elem = m.planOf(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			f := m.planOf(t.Field(i).Type)
+			if f.kind == reflect.Interface {
+				p.faces = append(p.faces, i)
+			}
+			if !(f.kind == reflect.Struct && f.opaque) {
+				p.fields = append(p.fields, planField{i, f})
+			}
+		}
+	}
+	return p
+}
+
 // A walker hashes what can be reached from a value.
 type walker struct {
 	k      *Kernel
 	h      *explore.Hash
-	seen   []uintptr
-	number bool // gives ids to what it meets
-	stop   bool // at structs that have a Var of their own
+	no     uint32
+	seen   uint32    // pointers met
+	met    []uintptr // those that have no number
+	number bool      // gives ids to what it meets
+	stop   bool      // at structs that have a Var of their own
 	depth  int
 }
 
-func (w *walker) walk(v reflect.Value) {
-	switch v.Kind() {
+// newWalker returns the walker of k, which has one at a time.
+func (k *Kernel) newWalker(h *explore.Hash) *walker {
+	t := k.roots.known
+	t.walks++
+	w := &k.memo.walker
+	*w = walker{k: k, h: h, no: t.walks, met: w.met[:0]}
+	return w
+}
+
+func (w *walker) walk(v reflect.Value, p *plan) {
+	switch p.kind {
 	case reflect.Bool:
 		w.h.AddBool(v.Bool())
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
@@ -134,73 +234,98 @@ func (w *walker) walk(v reflect.Value) {
 			w.h.Add(0)
 			return
 		}
-		w.walk(v.Elem())
+		e := v.Elem()
+		if e.Kind() == reflect.Pointer {
+			w.pointer(e, nil)
+			return
+		}
+		w.walk(e, w.k.memo.planOf(e.Type()))
 	case reflect.Pointer:
-		w.pointer(v)
+		w.pointer(v, p)
 	case reflect.Struct:
-		w.structure(v)
+		w.structure(v, p)
 	case reflect.Slice, reflect.Array:
 		n := v.Len()
 		w.h.Add(uint64(n))
 		for i := range n {
-			w.walk(v.Index(i))
+			w.walk(v.Index(i), p.elem)
 		}
 	default:
 		w.k.x.Fail(explore.BadProgram, fmt.Sprintf("shared memory has a %s: its state can't be compared (give it to OnState yourself)", v.Type()), "")
 	}
 }
 
-func (w *walker) pointer(v reflect.Value) {
+// pointer walks to what v points to, once. p may be nil: it is found if it is needed.
+func (w *walker) pointer(v reflect.Value, p *plan) {
 	if v.IsNil() {
 		w.h.Add(0)
 		return
 	}
-	p := v.Pointer()
-	r := &w.k.roots
-	id, known := r.ids[p]
-	if id>>63 == 1 {
-		w.h.Add(id)
+	at := v.Pointer()
+	t := w.k.roots.known
+	s := t.find(at)
+	known := s.p == at
+	if known && s.id>>63 == 1 {
+		w.h.Add(s.id)
 		return
 	}
-	if opaque(v.Type().Elem()) {
+	if p == nil {
+		p = w.k.memo.planOf(v.Type())
+	}
+	if p.elem.opaque {
 		w.h.Add(1)
 		return
 	}
-	for i, s := range w.seen {
-		if s == p {
-			w.h.Add(uint64(i) | 1<<62)
-			return
+	id := uint64(0)
+	switch {
+	case known && s.walk == w.no:
+		w.h.Add(uint64(s.seen) | 1<<62)
+		return
+	case known:
+		s.walk, s.seen, id = w.no, w.seen, s.id
+	default:
+		for i, q := range w.met {
+			if q == at {
+				w.h.Add(uint64(i) | 1<<61)
+				return
+			}
+		}
+		if w.number {
+			w.k.roots.next++
+			id = w.k.roots.next
+			t.put(at, id)
+			s = t.find(at)
+			s.walk, s.seen = w.no, w.seen
+		} else {
+			w.met = append(w.met, at)
 		}
 	}
-	w.seen = append(w.seen, p)
-	if w.number && !known {
-		r.next++
-		id = r.next
-		r.ids[p] = id
-	}
+	w.seen++
 	w.h.Add(id)
-	w.walk(v.Elem())
+	w.walk(v.Elem(), p.elem)
 }
 
-func (w *walker) structure(v reflect.Value) {
-	t := v.Type()
-	if opaque(t) {
+func (w *walker) structure(v reflect.Value, p *plan) {
+	if p.opaque {
 		return
 	}
-	if sv, ok := varOf(v); ok {
-		if w.number {
-			if w.k.roots.owner == nil {
-				w.k.roots.owner = map[uintptr]reflect.Value{}
+	if len(p.faces) > 0 && (w.number || w.stop && w.depth > 0) {
+		if sv, ok := varOf(v, p); ok {
+			if w.number {
+				if w.k.roots.owner == nil {
+					w.k.roots.owner = map[uintptr]reflect.Value{}
+				}
+				w.k.roots.owner[sv] = v
 			}
-			w.k.roots.owner[sv] = v
-		}
-		if w.stop && w.depth > 0 {
-			return
+			if w.stop && w.depth > 0 {
+				return
+			}
 		}
 	}
 	w.depth++
-	for i := range t.NumField() {
-		w.walk(v.Field(i))
+	for i := range p.fields {
+		f := &p.fields[i]
+		w.walk(v.Field(f.i), f.p)
 	}
 	w.depth--
 }
@@ -208,10 +333,10 @@ func (w *walker) structure(v reflect.Value) {
 var varType = reflect.TypeFor[*machineVar]()
 
 // varOf returns the address of the first Var in a struct's fields.
-func varOf(v reflect.Value) (uintptr, bool) {
-	for i := range v.NumField() {
+func varOf(v reflect.Value, p *plan) (uintptr, bool) {
+	for _, i := range p.faces {
 		f := v.Field(i)
-		if f.Kind() == reflect.Interface && !f.IsNil() && f.Elem().Type() == varType {
+		if !f.IsNil() && f.Elem().Type() == varType {
 			return f.Elem().Pointer(), true
 		}
 	}
