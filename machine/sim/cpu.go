@@ -31,7 +31,11 @@ type softirq struct {
 }
 
 func (k *Kernel) newCPU(i int) {
-	cpu := &CPU{k: k, id: i, obj: k.x.NewObject("cpu", i), wq: k.x.NewObject("workqueues of cpu", i), online: true, active: true}
+	if i == len(k.memo.cpus) {
+		k.memo.cpus = append(k.memo.cpus, &CPU{})
+	}
+	cpu := k.memo.cpus[i]
+	*cpu = CPU{pool: cpu.pool, k: k, id: i, obj: k.x.NewObject("cpu", i), wq: k.x.NewObject("workqueues of cpu", i), online: true, active: true}
 	k.cpus = append(k.cpus, cpu)
 	k.add(cpu)
 	k.newPool(cpu)

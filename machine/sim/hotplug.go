@@ -5,6 +5,8 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"endio/explore"
 )
@@ -71,12 +73,12 @@ type hotplugPart struct{ k *Kernel }
 
 func (p hotplugPart) hash(h *explore.Hash) { p.k.hashHotplug(h) }
 
-// initHotplug makes the states, in their order.
-func (k *Kernel) initHotplug() {
+// builtinStates are the states that every kernel has, in their order. Nothing changes them.
+var builtinStates = sync.OnceValue(func() []*HotplugState {
 	ok := func(f func(c *Context, p *CPU)) func(*Context, *CPU) error {
 		return func(c *Context, p *CPU) error { f(c, p); return nil }
 	}
-	k.hp.states = []*HotplugState{
+	return []*HotplugState{
 		{Name: "OFFLINE"},
 		{Name: "BLOCK_SOFTIRQ_DEAD", Teardown: ok(blockSoftirqDead)},
 		{Name: "BIO_DEAD"},
@@ -100,8 +102,15 @@ func (k *Kernel) initHotplug() {
 		{Name: "AP_ACTIVE", Section: OnlineAP, Startup: ok(activate), Teardown: ok(deactivate), Fails: true, visible: true},
 		{Name: "ONLINE", Section: OnlineAP},
 	}
+})
+
+// initHotplug puts every CPU into its state.
+func (k *Kernel) initHotplug() {
+	k.memo.states = append(k.memo.states[:0], builtinStates()...)
+	k.hp.states = k.memo.states
 	k.hp.obj = k.x.NewObject("cpu_hotplug_lock", -1)
-	k.hp.at = make([]int, len(k.cpus))
+	k.memo.at = append(k.memo.at[:0], make([]int, len(k.cpus))...)
+	k.hp.at = k.memo.at
 	k.add(hotplugPart{k})
 	k.placeCPUs()
 }
@@ -135,7 +144,8 @@ func (k *Kernel) AddState(after string, s HotplugState) {
 		at++
 	}
 	s.visible = true
-	k.hp.states = append(k.hp.states[:at+1], append([]*HotplugState{&s}, k.hp.states[at+1:]...)...)
+	k.hp.states = slices.Insert(k.hp.states, at+1, &s)
+	k.memo.states = k.hp.states
 	k.placeCPUs()
 }
 
@@ -301,7 +311,7 @@ func (k *Kernel) failHere(c *Context) bool {
 // callbacks run while it waits.
 func (k *Kernel) cpuhp(c *Context, p *CPU) *Context {
 	c.unpin()
-	n := k.newContext(InTask, p, fmt.Sprintf("cpuhp/%d", p.id))
+	n := k.newContext(InTask, p, k.memo.name("cpuhp/", p.id))
 	n.carrier = c
 	n.bind(c.t)
 	n.held = append(n.held, c.held...)

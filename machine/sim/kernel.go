@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
+	"strings"
 
 	"endio/explore"
 	"endio/lockdep"
@@ -148,7 +149,7 @@ type Kernel struct {
 	hp                   hotplug
 	wqs                  []*Workqueue
 	systemWq             *Workqueue
-	tokens               int
+	tokens, workers      int
 	atEnd                []func(*Kernel)
 	workCount            int
 	tracing              bool // labels of steps are wanted
@@ -168,12 +169,36 @@ type memo struct {
 	live    []*Context
 	one     explore.Hash // of one part
 	plans   map[reflect.Type]*plan
+	states  []*HotplugState
+	at      []int
+	names   map[numbered]string
+	workers []*worker
+	cpus    []*CPU
 	walker  walker
 	known   pointerTable
 	roots   []reflect.Value
 	later   []laterPart
 	kernel  *Kernel
 	sites   []string // lines that Site has named in this execution
+}
+
+// numbered is a name with a number behind it.
+type numbered struct {
+	name string
+	n    int
+}
+
+// name returns name with n behind it, put together once.
+func (m *memo) name(name string, n int) string {
+	s, ok := m.names[numbered{name, n}]
+	if !ok {
+		s = fmt.Sprint(name, n)
+		if strings.HasSuffix(name, "[") {
+			s += "]"
+		}
+		m.names[numbered{name, n}] = s
+	}
+	return s
 }
 
 // context returns the context that was number i in the execution before, or a new one.
@@ -200,7 +225,7 @@ func New(x *explore.Exec, cfg Config) *Kernel {
 	k := &Kernel{x: x, cfg: cfg, tracing: x.Tracing()}
 	k.memo, _ = (*x.Memo()).(*memo)
 	if k.memo == nil {
-		k.memo = &memo{classes: map[string]*lockdep.Class{}, plans: map[reflect.Type]*plan{}}
+		k.memo = &memo{classes: map[string]*lockdep.Class{}, plans: map[reflect.Type]*plan{}, names: map[numbered]string{}}
 		*x.Memo() = k.memo
 	}
 	k.memo.log.begin()

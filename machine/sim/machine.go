@@ -90,7 +90,7 @@ func (m *Machine) NewLocal(name string) machine.Local {
 	class := m.k.class(name, lockdep.WaitSpin, lockdep.PerCPU)
 	for i := range m.k.cpus {
 		p := &l.parts[i]
-		p.name = fmt.Sprintf("%s[%d]", name, i)
+		p.name = m.k.memo.name(name+"[", i)
 		p.dep.Init(class)
 		m.k.add(p)
 	}

@@ -3,8 +3,6 @@
 package sim
 
 import (
-	"fmt"
-
 	"endio/explore"
 )
 
@@ -61,7 +59,11 @@ type worker struct {
 }
 
 func (k *Kernel) newPool(cpu *CPU) {
-	p := &pool{cpu: cpu, associated: true}
+	p := cpu.pool
+	if p == nil {
+		p = &pool{}
+	}
+	*p = pool{cpu: cpu, associated: true, list: p.list[:0], workers: p.workers[:0]}
 	cpu.pool = p
 	k.add(p)
 	if k.cfg.NoMemory {
@@ -72,9 +74,14 @@ func (k *Kernel) newPool(cpu *CPU) {
 		n = 0
 	}
 	for i := range n {
-		w := &worker{k: k, pool: p, index: i}
-		w.start(k, fmt.Sprintf("kworker/%d:%d", cpu.id, i), cpu)
+		if k.workers == len(k.memo.workers) {
+			k.memo.workers = append(k.memo.workers, &worker{})
+		}
+		w := k.memo.workers[k.workers]
+		k.workers++
+		*w = worker{k: k, pool: p, index: i}
 		p.workers = append(p.workers, w)
+		w.start(k, k.memo.name(k.memo.name("kworker/", cpu.id)+":", i), cpu)
 	}
 }
 
