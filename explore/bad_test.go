@@ -4,6 +4,7 @@ package explore
 
 import (
 	"context"
+	"math/rand/v2"
 	"runtime"
 	"strings"
 	"sync"
@@ -127,12 +128,98 @@ func badPrograms() []bad {
 	}
 }
 
+// TestNondeterminism: time, random numbers and the order of maps are noticed, also by
+// strategies that replay little or nothing, or the search of a program with many executions.
+func TestNondeterminism(t *testing.T) {
+	programs := map[string]func(t *Task, v *Atomic[int]){
+		"map order": func(t *Task, v *Atomic[int]) {
+			for k := range map[int]bool{1: true, 2: true, 3: true, 4: true, 5: true, 6: true, 7: true, 8: true} {
+				if k%2 == 0 {
+					v.Load(t)
+				} else {
+					v.Store(t, 3)
+				}
+			}
+		},
+		"rand": func(t *Task, v *Atomic[int]) {
+			for range 1 + rand.IntN(4) {
+				v.Load(t)
+			}
+		},
+		"time": func(t *Task, v *Atomic[int]) {
+			for range 1 + time.Now().Nanosecond()/100%7 {
+				v.Load(t)
+			}
+		},
+		"random number of tasks": func(t *Task, v *Atomic[int]) {
+			for range rand.IntN(3) {
+				t.Go("child", func(t *Task) { v.Load(t) })
+			}
+			v.Load(t)
+		},
+		"random choice": func(t *Task, v *Atomic[int]) {
+			if t.Choose(1+rand.IntN(3)) == 1 {
+				v.Load(t)
+			}
+		},
+		"random state": func(t *Task, v *Atomic[int]) {
+			v.Store(t, rand.IntN(1000))
+			if v.Load(t)%2 == 0 {
+				v.Load(t)
+			}
+		},
+	}
+	for name, f := range programs {
+		for _, s := range []Strategy{Optimal(), SleepSets(), Cached(), PreemptionBound(2), Random(5000, 1), PCT(5000, 3, 1)} {
+			p := &Program{Name: name, Init: func(x *Exec) {
+				v := NewAtomic(x, "v", 0)
+				x.OnState(func(h *Hash) { h.Add(uint64(v.Peek())); h.Add(uint64(x.Steps())) })
+				x.Go("a", func(t *Task) { v.Store(t, 1) })
+				x.Go("b", func(t *Task) { v.Store(t, 2); f(t, v) })
+			}}
+			r, err := Explore(context.Background(), p, Options{Strategy: s, MaxSteps: 500})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Failure == nil || r.Failure.Kind != Nondeterminism && !strings.Contains(r.Failure.Details, "alternatives") {
+				t.Errorf("%s, %s: %v, failure %v, want nondeterminism", name, s, r, r.Failure)
+			}
+		}
+	}
+	// Different once in a thousand executions, long after the first ones: only a sample can see it.
+	n := 0
+	p := &Program{Name: "rarely", Init: func(x *Exec) {
+		v := NewAtomic(x, "v", 0)
+		for range 2 {
+			x.Go("t", func(t *Task) {
+				for range 8 {
+					v.Load(t)
+				}
+			})
+		}
+		x.Go("b", func(t *Task) {
+			if n++; n > 20000 && n%2 == 0 {
+				v.Load(t)
+			}
+			v.Store(t, 1)
+		})
+	}}
+	r, err := Explore(context.Background(), p, Options{Strategy: Random(100_000, 1)})
+	if err != nil || r.Failure == nil || r.Failure.Kind != Nondeterminism {
+		t.Errorf("rarely: %v, %v, %v, want nondeterminism", r, r.Failure, err)
+	}
+}
+
 // TestBadInput: programs that break the rules get a message that says what and
 // where, and the search ends.
 func TestBadInput(t *testing.T) {
 	for _, tt := range badPrograms() {
 		t.Run(tt.name, func(t *testing.T) {
 			p := &Program{Name: tt.name, Init: tt.init}
+			if tt.kind == MemoryLimit {
+				sink = nil // of the run before (-count)
+				runtime.GC()
+			}
 			start := time.Now()
 			patience := time.Minute
 			if tt.kind == Stalled {

@@ -4,15 +4,20 @@ package explore
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
 
-// checkDeterminism makes an execution twice. Most searches would notice later
+// determinismTries is how often checkDeterminism makes an execution: a program that goes one of two
+// ways at random is missed once in 32,768 times.
+const determinismTries = 16
+
+// checkDeterminism makes an execution many times. Most searches would notice later
 // that the program is not deterministic, but not those that replay nothing.
 func (s *searching) checkDeterminism(cur **Exec) {
 	var first *Exec
-	for range 3 {
+	for range determinismTries {
 		w := newWalk(1, 1, 1)
 		r := strategy(&w)
 		if first != nil {
@@ -28,25 +33,72 @@ func (s *searching) checkDeterminism(cur **Exec) {
 		}
 		bounded := first.failure != nil && first.failure.Kind == StepBound // a replay may say livelock
 		same := first.failure == nil && x.failure == nil || first.failure != nil && first.failure.same(x.failure)
-		if !same && !bounded || first.hist.class(first.depth) != x.hist.class(x.depth) {
+		if !same && !bounded || !first.sameSteps(x) {
 			s.differs(first, x)
 			return
 		}
 	}
 }
 
-// differs reports where two executions with the same schedule part.
-func (s *searching) differs(a, b *Exec) {
+// repeats makes the execution of x again, apart from the search, and reports whether it went
+// the same way. A search finds nondeterminism where it replays what it has seen, and some replay
+// little: so it looks at a few of its executions.
+func (s *searching) repeats(x *Exec) bool {
+	if s.o.ids != nil { // see run
+		return true
+	}
+	again := s.replayer(&replay{schedule: x.scheduled()})
+	again.ids = x.ids // or equal executions get other numbers
+	again.run()
+	again.coros.stop()
+	if again.failure == nil && x.sameSteps(again) {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := x.parts(again)
+	x.failure = f
+	s.result.add(x, f, s.o)
+	return false
+}
+
+// sameSteps reports whether two executions took the same steps with the same choices.
+func (x *Exec) sameSteps(y *Exec) bool {
+	if x.depth != y.depth || x.ended == quiescent && y.ended != quiescent || x.alive != y.alive ||
+		!slices.Equal(x.scheduled().choices, y.scheduled().choices) {
+		return false
+	}
+	for i := range x.depth {
+		if e, g := &x.hist.events[i], &y.hist.events[i]; e.op != g.op || e.task != g.task {
+			return false
+		}
+	}
+	if x.stateFn == nil || y.stateFn == nil {
+		return true
+	}
+	var a, b Hash // what is left of the programs
+	x.stateFn(&a)
+	y.stateFn(&b)
+	return a == b
+}
+
+// parts describes where an execution with the same schedule as that of x parts from it.
+func (x *Exec) parts(again *Exec) *Failure {
 	f := &Failure{Kind: Nondeterminism, Text: "the program is not deterministic: two executions with the same schedule differ"}
-	for i := range min(a.depth, b.depth) {
-		if a.hist.events[i].op != b.hist.events[i].op || a.hist.events[i].task != b.hist.events[i].task {
-			f.Task = a.tasks[a.hist.events[i].task].name
+	for i := range min(x.depth, again.depth) {
+		if e, g := &x.hist.events[i], &again.hist.events[i]; e.op != g.op || e.task != g.task {
+			f.Task = x.tasks[e.task].name
 			f.Text = fmt.Sprintf("the program is not deterministic: after the same %d steps, task %q declares another step than before", i, f.Task)
-			a.depth = i
+			x.depth = i
 			break
 		}
 	}
-	a.failure = f
+	return f
+}
+
+// differs reports where two executions with the same schedule part.
+func (s *searching) differs(a, b *Exec) {
+	a.failure = a.parts(b)
 	s.failed(a)
 }
 

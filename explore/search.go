@@ -238,7 +238,7 @@ func (s *searching) loop(ctx context.Context, x *Exec) string {
 				o.onRun(x)
 			}
 		}
-		if x.failure != nil && s.failed(x) {
+		if x.failure != nil && s.failed(x) || x.checked && x.failure == nil && !s.repeats(x) {
 			s.heartbeat.halt.Store(true)
 			return ""
 		}

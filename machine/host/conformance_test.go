@@ -70,8 +70,15 @@ func (e *hostEnv) finish() {
 	}
 }
 
-// TestConformance runs the cases that every machine must pass, each many times.
+// TestConformance runs the cases that every machine must pass, each many times, on threads
+// and on rings: there whoever reaps sits in the ring, and is woken through it.
 func TestConformance(t *testing.T) {
+	for _, threads := range []bool{true, false} {
+		t.Run(map[bool]string{true: "threads", false: "rings"}[threads], func(t *testing.T) { conformAll(t, threads) })
+	}
+}
+
+func conformAll(t *testing.T, threads bool) {
 	rounds := 100
 	if testing.Short() {
 		rounds = 10
@@ -79,7 +86,7 @@ func TestConformance(t *testing.T) {
 	for _, k := range machinetest.Cases() {
 		t.Run(k.Name, func(t *testing.T) {
 			for range rounds {
-				conform(t, k)
+				conform(t, k, threads)
 				if t.Failed() {
 					return
 				}
@@ -88,11 +95,15 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-func conform(t *testing.T, k machinetest.Case) {
+func conform(t *testing.T, k machinetest.Case, threads bool) {
 	t.Helper()
-	m, err := New(Config{Shards: 2, MaxShards: 2, UseThreads: true})
+	m, err := New(Config{Shards: 2, MaxShards: 2, UseThreads: threads})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if rings, reason := m.Backend(); !threads && !rings {
+		m.Close()
+		t.Skip("no rings: " + reason)
 	}
 	m.Start()
 	e := &hostEnv{t: t, m: m}

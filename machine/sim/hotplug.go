@@ -73,12 +73,12 @@ type hotplugPart struct{ k *Kernel }
 
 func (p hotplugPart) hash(h *explore.Hash) { p.k.hashHotplug(h) }
 
-// builtinStates are the states that every kernel has, in their order. Nothing changes them.
-var builtinStates = sync.OnceValue(func() []*HotplugState {
+// builtinStates are the states that every kernel has, in their order. A kernel has copies.
+var builtinStates = sync.OnceValue(func() []HotplugState {
 	ok := func(f func(c *Context, p *CPU)) func(*Context, *CPU) error {
 		return func(c *Context, p *CPU) error { f(c, p); return nil }
 	}
-	return []*HotplugState{
+	return []HotplugState{
 		{Name: "OFFLINE"},
 		{Name: "BLOCK_SOFTIRQ_DEAD", Teardown: ok(blockSoftirqDead)},
 		{Name: "BIO_DEAD"},
@@ -106,7 +106,11 @@ var builtinStates = sync.OnceValue(func() []*HotplugState {
 
 // initHotplug puts every CPU into its state.
 func (k *Kernel) initHotplug() {
-	k.memo.states = append(k.memo.states[:0], builtinStates()...)
+	k.memo.builtin = append(k.memo.builtin[:0], builtinStates()...)
+	k.memo.states = k.memo.states[:0]
+	for i := range k.memo.builtin {
+		k.memo.states = append(k.memo.states, &k.memo.builtin[i])
+	}
 	k.hp.states = k.memo.states
 	k.hp.obj = k.x.NewObject("cpu_hotplug_lock", -1)
 	k.memo.at = append(k.memo.at[:0], make([]int, len(k.cpus))...)

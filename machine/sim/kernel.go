@@ -169,6 +169,7 @@ type memo struct {
 	live    []*Context
 	one     explore.Hash // of one part
 	plans   map[reflect.Type]*plan
+	builtin []HotplugState
 	states  []*HotplugState
 	at      []int
 	names   map[numbered]string

@@ -272,7 +272,7 @@ func checkReuse(x *explore.Exec, cfg sim.Config) {
 		}
 		r.irq(c, 0, "irq1", func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
 	})
-	r.mem.want[0] = 2
+	r.want[0] = 2
 	r.irq(nil, 1, "irq0", func(c *sim.Context) { bio.End(c, r.bs, b, nil) })
 }
 

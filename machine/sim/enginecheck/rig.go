@@ -30,14 +30,14 @@ type rig struct {
 	owner *batch.Owner
 	bios  []*bio.Bio
 	mem   memory
+	want  []int // by bio: how often its handler is to be called
 }
 
 // memory is what the rig itself keeps; it is part of the state.
 type memory struct {
-	runs    [8]int // by bio: how often its handler was called
-	want    [8]int // how often it is to be called
-	order   []int  // bios of one CPU in the order in which they were added
-	drained bool   // a task has the inode for itself
+	runs    []int // by bio: how often its handler was called
+	order   []int // bios of one CPU in the order in which they were added
+	drained bool  // a task has the inode for itself
 }
 
 func newRig(x *explore.Exec, cfg sim.Config, o batch.Options) *rig {
@@ -48,7 +48,7 @@ func newRig(x *explore.Exec, cfg sim.Config, o batch.Options) *rig {
 	k.Root(&r.mem)
 	k.AtEnd(func(k *sim.Kernel) {
 		for i := range r.bios {
-			if r.mem.runs[i] != r.mem.want[i] {
+			if r.mem.runs[i] != r.want[i] {
 				k.Fail(sim.NeverRun, fmt.Sprintf("the handler of bio %d has not run, and nothing is left that could run it", i))
 			}
 		}
@@ -81,7 +81,7 @@ func (r *rig) bio(flags bio.Flags, more func(c *sim.Context, b *bio.Bio)) *bio.B
 	}}
 	r.bios = append(r.bios, b)
 	r.k.Root(b) // or one bio in the hands of somebody would look like another
-	r.mem.want[i] = 1
+	r.mem.runs, r.want = append(r.mem.runs, 0), append(r.want, 1)
 	if err := b.Start(); err != nil {
 		r.k.Fail(explore.Assertion, err.Error())
 	}
@@ -91,7 +91,7 @@ func (r *rig) bio(flags bio.Flags, more func(c *sim.Context, b *bio.Bio)) *bio.B
 // handle checks one call of a handler.
 func (r *rig) handle(c *sim.Context, i int, flags bio.Flags) {
 	r.mem.runs[i]++
-	if r.mem.runs[i] > r.mem.want[i] {
+	if r.mem.runs[i] > r.want[i] {
 		c.Fail(sim.RunTwice, "the handler of bio %d ran once more than it was started", i)
 	}
 	if flags&bio.CompleteInTask != 0 {
