@@ -51,7 +51,9 @@ func (s *searching) repeats(x *Exec) bool {
 	again.ids = x.ids // or equal executions get other numbers
 	again.run()
 	again.coros.stop()
-	if again.failure == nil && x.sameSteps(again) {
+	// Failures are not compared: a search looks for data races and cycles only in what is new, and others
+	// end the execution.
+	if x.sameSteps(again) {
 		return true
 	}
 	s.mu.Lock()
