@@ -24,7 +24,7 @@ const (
 var suite = &rig.Suite{
 	Name: "bench-peers",
 	Sections: []rig.Section{
-		{Name: "depth", Title: "4 KiB at random, direct, by depth", Figures: []string{rig.KIOPS, rig.CPU, rig.P50, rig.P99, rig.Allocs}},
+		{Name: "depth", Title: "4 KiB at random, direct, by depth", Figures: []string{rig.KIOPS, rig.CPU, rig.P50, rig.P99, rig.P99Turn, rig.Allocs}},
 		{Name: "busy", Title: "The same at depth 1 with all processors busy: two spinning goroutines, GOMAXPROCS=2", Figures: []string{rig.KIOPS, rig.P50, rig.P99}},
 		{Name: "held", Title: "Memory of operations in flight, held by a device that gives no answer", Figures: []string{rig.Held, rig.Resident}},
 	},
@@ -98,6 +98,7 @@ func depthLimits(all *rig.Limits, name string, w *rig.Row) {
 		all.AtLeast(name, "blocking IOPS / os.File's", w.Ratio(blocking, osFile, rig.KIOPS), 1.3)
 		all.AtMost(name, "blocking CPU / os.File's", w.Ratio(blocking, osFile, rig.CPU), 0.7)
 		all.AtMost(name, "blocking p99 / os.File's", w.Ratio(blocking, osFile, rig.P99), 0.2)
+		all.AtMost(name, "blocking p99 by turns / os.File's", w.Ratio(blocking, osFile, rig.P99Turn), 0.2)
 	}
 	for _, peer := range []string{caller, task, inline} {
 		// Less than one in a hundred is the runtime's own, not the operation's.

@@ -402,3 +402,27 @@ func TestWays(t *testing.T) {
 		}
 	}
 }
+
+// TestFair has one goroutine that does a thousand operations while another one waits
+// for its first.
+func TestFair(t *testing.T) {
+	lucky, starved := newRecorder(), newRecorder()
+	for range 1000 {
+		lucky.add(time.Millisecond)
+	}
+	starved.add(time.Second)
+	all := newRecorder()
+	all.hist.Merge(lucky.hist)
+	all.hist.Merge(starved.hist)
+	if got := time.Duration(all.hist.ValueAtPercentile(99)); got > 2*time.Millisecond {
+		t.Errorf("plain p99 is %v, want that of the lucky one", got)
+	}
+	// 1,001 operations of 2 goroutines in a second: a turn is 2 ms, and the second kept 500.
+	h := fair(2*time.Millisecond, []*recorder{lucky, starved})
+	if n := h.TotalCount(); n < 1490 || n > 1510 {
+		t.Errorf("counts %d operations, want about 1,500", n)
+	}
+	if got := time.Duration(h.ValueAtPercentile(99)); got < 900*time.Millisecond {
+		t.Errorf("p99 by turns is %v, want at least 900 ms", got)
+	}
+}

@@ -55,6 +55,7 @@ const (
 	CPU      = "CPU µs/op" // microseconds of CPU for one operation
 	P50      = "p50 µs"
 	P99      = "p99 µs"
+	P99Turn  = "p99 by turns µs" // of goroutines that make blocking calls; see fair
 	Allocs   = "allocs/op"
 	PerRun   = "handlers/run"
 	Switches = "switches/op"

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/sys/unix"
 
 	"endio"
@@ -210,7 +211,8 @@ func groupLoop(s Spec, e *endio.Engine, file *endio.File, meter *meter, rec *rec
 }
 
 // loops runs body in a goroutine for each of the depth. body does its operations
-// through once, which times them and says whether to go on.
+// through once, which times them and says whether to go on. What counts is when an
+// operation begins: one that waits beyond the end counts with all its time.
 func loops(s Spec, body func(seed int, once func(func() error) bool)) (Measurement, error) {
 	meter := newMeter(s)
 	var stop atomic.Bool
@@ -220,11 +222,11 @@ func loops(s Spec, body func(seed int, once func(func() error) bool)) (Measureme
 		recorders[i] = newRecorder()
 		wg.Go(func() {
 			body(i, func(do func() error) bool {
-				start := time.Now()
+				start, measured := time.Now(), meter.measuring.Load()
 				if errs[i] = do(); errs[i] != nil {
 					stop.Store(true)
 				}
-				if meter.measuring.Load() {
+				if measured {
 					recorders[i].add(time.Since(start))
 				}
 				return !stop.Load()
@@ -236,7 +238,28 @@ func loops(s Spec, body func(seed int, once func(func() error) bool)) (Measureme
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return result(s, p, recorders...)
+	m, err := result(s, p, recorders...)
+	if ios := m[KIOPS] * 1e3 * p.elapsed.Seconds(); err == nil && ios > 0 {
+		m[P99Turn] = float64(fair(time.Duration(float64(s.Depth)*float64(p.elapsed)/ios), recorders).ValueAtPercentile(99)) / 1e3
+	}
+	return m, err
+}
+
+// fair returns the times of operations as those see them who want one every turn, the
+// mean time from one operation of a goroutine to its next: one that takes longer
+// counts as all those that it keeps from starting as well. A few goroutines that do most
+// of the operations, while others wait for a processor, would else hide those who wait.
+// It is the correction for coordinated omission of HdrHistogram.
+func fair(turn time.Duration, recorders []*recorder) *hdrhistogram.Histogram {
+	fair := newRecorder().hist
+	for _, r := range recorders {
+		for _, bar := range r.hist.Distribution() {
+			for v := bar.To; v > 0; v -= max(1, int64(turn)) {
+				_ = fair.RecordValues(v, bar.Count)
+			}
+		}
+	}
+	return fair
 }
 
 // mapped returns n bytes that are aligned for direct I/O.
