@@ -16,9 +16,9 @@ import (
 const followEvery = time.Second
 
 // follow keeps as many shards online as there are processors to run on, until
-// SetShards is called: GOMAXPROCS, which the runtime keeps at the process's affinity
-// and cgroup quota unless the program or its environment sets it, and in that case
-// the affinity alone if that is less.
+// SetShards is called: GOMAXPROCS, or the process's affinity or cgroup quota if that is
+// less. The runtime sets GOMAXPROCS by the same two, but not if the program or its
+// environment sets it, and not below 2 for a quota.
 func (e *Engine) follow() {
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
@@ -46,8 +46,10 @@ func (e *Engine) follow() {
 // processors returns how many processors the process may use at a time.
 func processors() int {
 	n := runtime.GOMAXPROCS(0)
-	if a := affinity(); a > 0 {
-		n = min(n, a)
+	for _, limit := range []int{affinity(), quota()} {
+		if limit > 0 {
+			n = min(n, limit)
+		}
 	}
 	return n
 }
