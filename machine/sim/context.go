@@ -684,6 +684,10 @@ func (c *Context) MigrateEnable() {
 	if c.migrate == 0 {
 		c.underflow("migrate_enable")
 	}
+	if c.migrate == 1 && !c.cpu.active && c.kind == InTask && !c.init {
+		// Hotplug may wait for it (SCHED_WAIT_EMPTY), so others must see when.
+		c.step("migrate_enable", nil, acc{c.cpu.obj, explore.Modify})
+	}
 	c.migrate--
 }
 

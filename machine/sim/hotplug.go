@@ -95,7 +95,7 @@ var builtinStates = sync.OnceValue(func() []HotplugState {
 		{Name: "SCHED_WAIT_EMPTY", Section: OnlineAP, Teardown: ok(waitEmpty), visible: true},
 		{Name: "SMPBOOT_THREADS", Section: OnlineAP, Fails: true},
 		{Name: "IRQ_AFFINITY_ONLINE", Section: OnlineAP, Fails: true},
-		{Name: "BLK_MQ_ONLINE", Section: OnlineAP, Fails: true},
+		{Name: "BLK_MQ_ONLINE", Section: OnlineAP, Teardown: ok(blkMQOffline), Fails: true},
 		{Name: "WORKQUEUE_ONLINE", Section: OnlineAP, Startup: ok(workqueueOnline), Teardown: ok(workqueueOffline), Fails: true, visible: true},
 		{Name: "RCUTREE_ONLINE", Section: OnlineAP, Fails: true},
 		{Name: StateOnlineDyn, Section: OnlineAP},

@@ -148,6 +148,7 @@ type Kernel struct {
 
 	hp                   hotplug
 	wqs                  []*Workqueue
+	hctxs                []*HardwareQueue
 	systemWq             *Workqueue
 	tokens, workers      int
 	atEnd                []func(*Kernel)

@@ -96,6 +96,14 @@ func (w *Work) Pending() bool { return w.pending }
 // Depth returns how many disables are not yet enabled again.
 func (w *Work) Depth() int { return w.depth }
 
+// TimerCPU returns the CPU on which the timer of w is armed, or -1.
+func (w *Work) TimerCPU() int {
+	if w.base == nil {
+		return -1
+	}
+	return w.base.cpu.id
+}
+
 // Running reports whether the function runs.
 func (w *Work) Running() bool { return w.runs > 0 }
 
