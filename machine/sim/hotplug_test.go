@@ -61,8 +61,7 @@ func TestB43HousekeepingTimers(t *testing.T) {
 			want = "timer fires on cpu 0"
 		}
 		reaches(t, sim.Config{Preemption: sim.Full, Housekeeping: housekeeping}, func(k *sim.Kernel, saw func(string)) {
-			var w *sim.DelayedWork
-			w = k.NewDelayedWork(nil, "delayed", 1, func(c *sim.Context) {
+			w := k.NewDelayedWork(nil, "delayed", 1, func(c *sim.Context) {
 				c.Check(c.CPU() == 1, "the item runs on cpu %d, want 1", c.CPU())
 			})
 			k.Go(nil, "task", on(1), func(c *sim.Context) {
