@@ -29,6 +29,7 @@ bench-check: bench-check-explore
 bench-check-explore:
 	GOMAXPROCS=1 go test ./explore -run NONE -bench 'Optimal|Sleep|Random' -benchtime 200000x -count 5
 	go test ./explore -run NONE -bench Cached -benchtime 2s -count 5
+	go test ./explore -run NoLeak -v -explore.long
 
 explore-long:
 	go test ./explore -run 'Oracle' -v -timeout 1h -oracle.programs 200000 -oracle.seed 1000
