@@ -49,6 +49,16 @@ func shardsUnderLoad(t *testing.T, e *endio.Engine, most int, d time.Duration) {
 			}
 		})
 	}
+	var stood atomic.Int64 // how long this process as a whole has not run, at most
+	wg.Go(func() {
+		const nap = 10 * time.Millisecond
+		for last := time.Now(); !stop.Load(); {
+			time.Sleep(nap) // sleep: to see how much longer it takes
+			now := time.Now()
+			stood.Store(max(stood.Load(), int64(now.Sub(last)-nap)))
+			last = now
+		}
+	})
 	rng := rand.New(rand.NewPCG(7, 7))
 	changes := 0
 	for end := time.Now().Add(d); time.Now().Before(end); changes++ {
@@ -66,7 +76,8 @@ func shardsUnderLoad(t *testing.T, e *endio.Engine, most int, d time.Duration) {
 	if age := time.Duration(oldest.Load()); age > maxAge && os.Getenv("ENDIO_SOAK") != "" {
 		t.Errorf("an operation was %v old when it completed, want less than %v", age, maxAge)
 	}
-	t.Logf("%d operations, %d changes of the number of shards, oldest operation %v", completed.Load(), changes, time.Duration(oldest.Load()))
+	t.Logf("%d operations, %d changes of the number of shards, oldest operation %v; a sleeping goroutine was late by %v", completed.Load(), changes,
+		time.Duration(oldest.Load()), time.Duration(stood.Load()))
 }
 
 // A soaker writes its slots of a file in one way of completion, and reads them back.
