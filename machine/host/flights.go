@@ -53,8 +53,9 @@ func (p *Port) flights(list []Flight) []Flight {
 			add(r, uint64(r.gen)<<32|uint64(slot)|1<<31)
 		}
 	}
-	for r := p.head; r != nil; r = r.next {
+	p.lines.each(func(r *Request) bool {
 		add(r, 0)
-	}
+		return true
+	})
 	return list
 }

@@ -76,11 +76,10 @@ type Port struct {
 	inFlight atomic.Int64 // submitted and not reaped, backlog included
 
 	submitMu lockdep.Mutex
-	slots    []*Request // guarded by submitMu to take one, by reapMu to read
-	gens     []uint32   // how often a slot was used: a late completion is told apart
-	free     []uint32   // guarded by submitMu
-	head     *Request   // backlog: accepted, not started; guarded by submitMu
-	tail     *Request
+	slots    []*Request      // guarded by submitMu to take one, by reapMu to read
+	gens     []uint32        // how often a slot was used: a late completion is told apart
+	free     []uint32        // guarded by submitMu
+	lines    backlog         // accepted, not started; guarded by submitMu
 	files    map[*File]int32 // registered; guarded by submitMu
 	lastFile *File
 	lastSlot int32
@@ -149,8 +148,8 @@ func (p *Port) InFlight() int64 { return p.inFlight.Load() }
 func (p *Port) Submit(flush bool, r *Request) {
 	p.accept(1)
 	p.submitMu.Lock()
-	if p.head != nil || !p.startOneLocked(r) {
-		p.pushLocked(r)
+	if !p.lines.empty() || !p.startOneLocked(r) {
+		p.lines.push(r)
 		p.startLocked()
 	}
 	if n := p.dev.unflushed(); n >= int(p.enough.Load()) || flush && !p.gathering {
@@ -184,31 +183,18 @@ func (p *Port) Flush() {
 	p.submitMu.Unlock()
 }
 
-func (p *Port) pushLocked(r *Request) {
-	r.next = nil
-	if p.tail == nil {
-		p.head = r
-	} else {
-		p.tail.next = r
-	}
-	p.tail = r
-}
-
 // startLocked starts the backlog as far as there is room.
 func (p *Port) startLocked() {
-	for p.head != nil {
-		r := p.head
-		next := r.next
+	for !p.lines.empty() {
+		r := p.lines.peek()
+		next := r.next // whoever has r then links it as he likes
 		if r.cancelled {
 			r.Op = OpCancelled
 		}
 		if !p.startOneLocked(r) {
 			return
 		}
-		p.head = next
-		if next == nil {
-			p.tail = nil
-		}
+		p.lines.pop(next)
 	}
 }
 
@@ -326,7 +312,7 @@ func (p *Port) reapLocked(expendable bool) (n int, sawWake bool) {
 		p.gens[slot]++
 		p.free = append(p.free, slot)
 	}
-	if p.head != nil {
+	if !p.lines.empty() {
 		p.startLocked()
 	}
 	p.submitMu.Unlock()
@@ -524,11 +510,14 @@ func (p *Port) gather() {
 func (p *Port) Cancel(r *Request) {
 	p.submitMu.Lock()
 	defer p.submitMu.Unlock()
-	for x := p.head; x != nil; x = x.next {
-		if x == r {
-			r.cancelled = true // not started yet: start it as what it is worth
-			return
-		}
+	inLine := false
+	p.lines.each(func(x *Request) bool {
+		inLine = x == r
+		return !inLine
+	})
+	if inLine {
+		r.cancelled = true // not started yet: start it as what it is worth
+		return
 	}
 	if int(r.slot) < len(p.slots) && p.slots[r.slot] == r {
 		p.dev.cancel(r, uint64(r.gen)<<32|uint64(r.slot))
