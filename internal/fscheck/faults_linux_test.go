@@ -226,6 +226,66 @@ func TestDeviceShrinks(t *testing.T) {
 	}
 }
 
+// TestDeviceFull writes to a loop device whose backing file has no blocks yet, on a file
+// system that is smaller than it: what does not fit fails, in all ways, with the error of
+// the device, and what did fit can be read.
+func TestDeviceFull(t *testing.T) {
+	for _, b := range backendKinds {
+		t.Run(string(b), func(t *testing.T) {
+			if os.Geteuid() != 0 {
+				t.Skip("needs root, for a loop device")
+			}
+			dir := t.TempDir()
+			if err := unix.Mount("endio-test", dir, "tmpfs", 0, "size=2m"); err != nil {
+				t.Skipf("no tmpfs can be mounted: %v", err)
+			}
+			defer func() {
+				if err := unmount(dir); err != nil {
+					t.Errorf("unmount: %v", err)
+				}
+			}()
+			backing := filepath.Join(dir, "backing")
+			if err := errors.Join(os.WriteFile(backing, nil, 0o600), os.Truncate(backing, 8<<20)); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command("losetup", "--find", "--show", backing).CombinedOutput()
+			if err != nil {
+				t.Skipf("no loop device: %v: %s", err, out)
+			}
+			device := strings.TrimSpace(string(out))
+			defer func() {
+				if out, err := exec.Command("losetup", "-d", device).CombinedOutput(); err != nil {
+					t.Errorf("%v: %s", err, out)
+				}
+			}()
+			e := openEngine(t, endio.Options{Backend: b})
+			f, err := e.OpenFile(device, os.O_RDWR, 0, endio.Direct)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			buf := e.AlignedBuffer(64 << 10)
+			for i := range buf {
+				buf[i] = 7
+			}
+			off := int64(0)
+			for ; err == nil && off < 8<<20; off += int64(len(buf)) {
+				_, err = f.WriteAt(buf, off)
+			}
+			if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EIO) {
+				t.Fatalf("after %d KiB on a device whose backing has room for 2 MiB: %v, want ENOSPC or EIO", off>>10, err)
+			}
+			if err := wantEverywhere(e, f, endio.Write, buf, 6<<20, syscall.ENOSPC, syscall.EIO); err != nil {
+				t.Error(err)
+			}
+			got := e.AlignedBuffer(len(buf))
+			if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, buf) {
+				t.Errorf("what did fit: %v, or other data", err)
+			}
+		})
+	}
+}
+
 func TestReadOnlyRemount(t *testing.T) {
 	m := mountFS(t, "ext4")
 	path := filepath.Join(m.dir, "file")
