@@ -181,7 +181,9 @@ func (h *heartbeat) watchdog(done <-chan struct{}, o *Options, report func()) (*
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	base := liveHeap()
-	last, since := h.beats.Load(), time.Now()
+	// Idle time counts only as far as the watchdog itself runs: a process that was stopped, or that has
+	// no processor for a while, is not stalled.
+	last, idle, ticked := h.beats.Load(), time.Duration(0), time.Now()
 	bound := ""
 	var asked time.Time
 	reported := time.Now()
@@ -192,9 +194,11 @@ func (h *heartbeat) watchdog(done <-chan struct{}, o *Options, report func()) (*
 		case f := <-h.stray:
 			return f, ""
 		case now := <-tick.C:
+			idle += min(now.Sub(ticked), 5*interval)
+			ticked = now
 			if b := h.beats.Load(); b != last {
-				last, since = b, now
-			} else if now.Sub(since) > o.StallTimeout {
+				last, idle = b, 0
+			} else if idle > o.StallTimeout {
 				return h.stalled(o.StallTimeout), ""
 			}
 			if report != nil && o.Progress != nil && now.Sub(reported) >= o.ProgressEvery {
