@@ -337,7 +337,17 @@ func takeDown(c *Context, p *CPU) error {
 
 type cpuQuiet CPU
 
-func (p *cpuQuiet) ready(*Context) bool { return p.depth == 0 && p.pinned == nil }
+func (p *cpuQuiet) ready(*Context) bool {
+	if p.depth > 0 || p.pinned != nil {
+		return false
+	}
+	for _, o := range p.k.ctxs {
+		if o.irqThread && !o.dead && o.cpu == (*CPU)(p) && o.migrate > 0 {
+			return false // can't be moved away
+		}
+	}
+	return true
+}
 func (p *cpuQuiet) describe(_ *Context, w *explore.Wait) {
 	w.For = "the stop of cpu"
 	if p.pinned != nil && p.pinned.t != nil {

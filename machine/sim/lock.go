@@ -262,19 +262,19 @@ func (l *LocalLock) LockIRQ(c *Context) *CPU { return l.lock(c, true) }
 
 func (l *LocalLock) lock(c *Context, irq bool) *CPU {
 	if l.k.cfg.Preemption == RT {
-		p := &l.percp[c.cpu.id]
-		c.dep(&p.dep, lockdep.Exclusive)
-		c.rtSleep("local_lock " + p.name)
+		c.dep(&l.percp[c.cpu.id].dep, lockdep.Exclusive) // reports before it goes wrong
+		c.undep(&l.percp[c.cpu.id].dep)
+		c.rtSleep("local_lock " + l.percp[c.cpu.id].name)
 		c.MigrateDisable()
 		for {
 			on := c.cpu
-			p = &l.percp[on.id]
+			p := &l.percp[on.id]
+			c.dep(&p.dep, lockdep.Exclusive)
 			p.sleepLock(c, "lock")
 			if c.cpu == on {
 				break
 			}
 			p.drop(c) // an interrupt thread whose CPU went off line has moved
-			c.dep(&p.dep, lockdep.Exclusive)
 		}
 		c.rcu++
 		c.enterSection(l.bit, c.cpu)

@@ -157,7 +157,7 @@ func (l *machineLocal) enter(c *Context, p *CPU) bool {
 	if c.entering { // its CPU is gone
 		return false
 	}
-	if c.irqThread && c.cpu != p && !p.online { // so was the thread's, which has moved
+	if c.irqThread && c.cpu != p { // so was the thread's, which has moved
 		c.unpin()
 		return false
 	}
