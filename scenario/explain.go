@@ -68,6 +68,9 @@ func (f *File) explainMachine(say func(string, ...any)) {
 	if f.HogSteps > 0 {
 		say("Code that keeps its CPU for more than %d steps is a soft lockup.", f.HogSteps)
 	}
+	if f.Pass > 0 {
+		say("The worker of version endio lets others run after %d handlers.", f.Pass)
+	}
 	if f.Annotate != "none" {
 		say("Lockdep knows of the dio count (annotation %s).", f.Annotate)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"endio/explore"
+	"endio/lockdep"
 )
 
 // ErrAgain is -EAGAIN: the caller may not block, and would have.
@@ -101,11 +102,13 @@ type SuperBlock struct {
 	obj     explore.Object
 	writers int
 	frozen  bool
+	dep     lockdep.Map
 }
 
 // NewSuperBlock makes one that is not frozen. c is nil in Init.
 func (k *Kernel) NewSuperBlock(c *Context) *SuperBlock {
 	s := &SuperBlock{obj: newObject(k.maker(c), "sb_writers", -1)}
+	s.dep.Init(k.class("sb_writers", lockdep.WaitSleep, lockdep.Normal))
 	k.add(s)
 	return s
 }
@@ -120,6 +123,20 @@ func (s *SuperBlock) StartWrite(c *Context) {
 	c.MightSleep("sb_start_write")
 	c.block("sb_start_write", (*thawed)(s), Uninterruptible, acc{s.obj, explore.AtomicUpdate})
 	s.writers++
+}
+
+// StartWriteSync is StartWrite of a call that ends its write itself, with EndWriteSync: the
+// validator knows that it is in between. Asynchronous writes end elsewhere, and drop the
+// annotation when they have been submitted (kiocb_start_write), so they have none here.
+func (s *SuperBlock) StartWriteSync(c *Context) {
+	c.dep(&s.dep, lockdep.Shared)
+	s.StartWrite(c)
+}
+
+// EndWriteSync ends a StartWriteSync.
+func (s *SuperBlock) EndWriteSync(c *Context) {
+	c.undep(&s.dep)
+	s.EndWrite(c)
 }
 
 // StartWriteTry counts a writer unless the file system is frozen.

@@ -11,7 +11,7 @@ import "endio/machine/sim"
 // Source: vfs_fallocate, xfs_file_fallocate, ext4_fallocate, ext4_setattr,
 // generic_remap_file_range_prep, Linux 6.6; kernel-semantics A2.5.
 func (m *model) exclusiveCall(c *sim.Context, what string, n *inode) error {
-	m.sb.StartWrite(c)
+	m.sb.StartWriteSync(c)
 	n.RWSem.DownWrite(c)
 	invalidate := n.xfs && what == "fallocate" // xfs: MMAPLOCK, too
 	if invalidate {
@@ -25,16 +25,16 @@ func (m *model) exclusiveCall(c *sim.Context, what string, n *inode) error {
 		n.InvalidateLock.UpWrite(c)
 	}
 	n.RWSem.UpWrite(c)
-	m.sb.EndWrite(c)
+	m.sb.EndWriteSync(c)
 	return err
 }
 
 // syncWrite is pwrite on a file that was opened with O_DIRECT.
 func (m *model) syncWrite(c *sim.Context, r *request) error {
-	m.sb.StartWrite(c)
+	m.sb.StartWriteSync(c)
 	r.callerComp = false
 	err := m.fsDio(c, r, false, true)
-	m.sb.EndWrite(c)
+	m.sb.EndWriteSync(c)
 	return err
 }
 

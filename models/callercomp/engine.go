@@ -52,7 +52,7 @@ type account struct {
 func startEngine(x *explore.Exec, f *scenario.File, cfg sim.Config) {
 	s := stage.New(x, f, cfg)
 	e := &engine{stage: s, k: s.K, mach: sim.NewMachine(s.K), inodes: map[string]*dio.Inode{}, tasks: map[string]*sim.Task{}}
-	e.batches = batch.New(e.mach, e.mach.InitContext(), batch.Options{})
+	e.batches = batch.New(e.mach, e.mach.InitContext(), batch.Options{Pass: f.Pass})
 	e.k.Root(e.batches)
 	for _, d := range f.Inodes {
 		n := dio.NewInode(e.mach)

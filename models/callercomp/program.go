@@ -29,6 +29,7 @@ type version struct {
 	split         bool // inode_dio_end in the completion hook, the rest in the caller
 	extentsToWork bool // writes whose end changes extents never go to the caller
 	tryFreeze     bool // under NOWAIT sb_writers is only tried
+	endInHook     bool // sb_writers ends in the completion hook, not in the task work
 }
 
 var versions = map[string]version{
@@ -39,6 +40,13 @@ var versions = map[string]version{
 	"6.6-rc+split":         {policy: caller, split: true},
 	"6.6-rc+split-owned":   {policy: caller, split: true, extentsToWork: true},
 	"6.19":                 {policy: inline, extentsToWork: true, tryFreeze: true},
+
+	// Remedies combined, and the one that closes what 6.19 leaves open.
+	"6.6+interruptible":          {policy: workqueue, interruptible: true},
+	"6.6-rc+interruptible+split": {policy: caller, interruptible: true, split: true},
+	"6.6-rc+tryfreeze":           {policy: caller, tryFreeze: true},
+	"6.19+endwrite":              {policy: inline, extentsToWork: true, tryFreeze: true, endInHook: true},
+	"6.6-rc+all":                 {policy: caller, split: true, extentsToWork: true, tryFreeze: true, endInHook: true},
 }
 
 // A model is one execution of a scenario on a kernel version.

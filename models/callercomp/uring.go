@@ -80,6 +80,9 @@ func (m *model) kiocbStartWrite(c *sim.Context, nowait bool) error {
 // ioCompleteRW is ki_complete of io_uring: it runs wherever the lower layer completes,
 // and gives the rest to the submitter.
 func (m *model) ioCompleteRW(c *sim.Context, r *request) {
+	if m.v.endInHook && r.step.Request == "write" {
+		m.sb.EndWrite(c)
+	}
 	r.ring.AddTaskWork(c, "io_req_rw_complete", func(c *sim.Context) { m.ioReqRWComplete(c, r) })
 }
 
@@ -91,7 +94,7 @@ func (m *model) ioReqRWComplete(c *sim.Context, r *request) {
 			r.ino.Paid(r.owner)
 		}
 	}
-	if r.step.Request == "write" {
+	if r.step.Request == "write" && !m.v.endInHook {
 		m.sb.EndWrite(c) // io_req_io_end
 	}
 	m.postCQE(c, r)

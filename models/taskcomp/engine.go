@@ -20,7 +20,7 @@ type engine struct {
 func newEngine(m *model) *engine {
 	mach := sim.NewMachine(m.stage.K)
 	init := mach.InitContext()
-	e := &engine{m: m, all: batch.New(mach, init, batch.Options{})}
+	e := &engine{m: m, all: batch.New(mach, init, batch.Options{Pass: m.file.Pass})}
 	for _, b := range m.bios {
 		o := &bio.Bio{}
 		if b.def.Handler != "none" && b.def.Parent == "" {
