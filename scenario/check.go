@@ -170,7 +170,7 @@ func (p *parser) checkStep(a *Actor, s *Step) {
 	}
 	switch s.Verb {
 	case "down", "up", "lock", "unlock", "wait-bio":
-		p.fail(s.Pos, "a %s can't %s: it may not block, and only tasks do", a.Kind, s.Verb)
+		p.fail(s.Pos, "%s %s can't %s: it may not block, and only tasks do", map[ActorKind]string{IRQ: "an", Softirq: "a"}[a.Kind], a.Kind, s.Verb)
 	}
 }
 

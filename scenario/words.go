@@ -49,7 +49,7 @@ var versions = map[string][]word{
 		{"6.6-rc+split-owned", "the same, but writes whose end changes extents go to the workqueue"},
 		{"6.19", "caller completion removed, pure overwrites end in the interrupt, freeze lock tried under NOWAIT"},
 		{"6.6+interruptible", "both remedies: switched off, and the interruptible wait"},
-		{"6.6-rc+interruptible+split", "both remedies: the interruptible wait, and the count lowered at once"},
+		{"6.6-rc+both", "both remedies: the interruptible wait, and the count lowered at once"},
 		{"6.6-rc+tryfreeze", "caller completion, and the freeze lock tried under NOWAIT"},
 		{"6.19+endwrite", "6.19 whose completion hook also ends sb_writers"},
 		{"6.6-rc+all", "caller completion of the notification only: 6.6-rc+split-owned, freeze lock tried, sb_writers ended in the hook"},

@@ -46,9 +46,10 @@ func (*checkCmd) Help() string {
 what you expect of which version of a protocol. Every interleaving is explored, and the
 answer says for which scope it counts. docs/scenario.md is the reference of the format.
 
-Each case prints a line: whether the verdict is the expected one, the file, version,
-configuration, verdict, scope, executions and time. A failure that is not expected prints its
-trace; --trace text prints those that are expected, too.
+One file prints a line for each version and configuration: whether the verdict is the
+expected one, the verdict, its scope, executions, states and seconds. Several files
+print a line each. A failure that is not expected prints its trace; --trace text
+prints those that are expected, too.
 
 Exit code: 0 if every verdict is the one that its file expects, 1 if not, 2 for bad input.
 
@@ -242,6 +243,16 @@ func (k *checkCmd) check(c *console, jobs []job) error {
 	start := time.Now()
 	agree := 0
 	var out []result
+	var sum *render.Sum
+	files := 0
+	for i := range jobs {
+		if i == 0 || jobs[i].file != jobs[i-1].file {
+			files++
+		}
+	}
+	if files > 1 && !k.JSON && !k.exports() {
+		fmt.Fprintln(c.out, render.SumHead())
+	}
 	for i := range jobs {
 		<-done[i]
 		if errs[i] != nil {
@@ -251,10 +262,33 @@ func (k *checkCmd) check(c *console, jobs []job) error {
 		if a.Agrees() {
 			agree++
 		}
-		if k.JSON {
+		first := i == 0 || jobs[i].file != jobs[i-1].file
+		last := i == len(jobs)-1 || jobs[i].file != jobs[i+1].file
+		w := render.WidthsOf(a.File.Cases())
+		if first {
+			sum = &render.Sum{}
+		}
+		sum.Add(a)
+		switch {
+		case k.JSON:
 			out = append(out, resultOf(a))
-		} else if err := k.print(c, a); err != nil {
-			return &exitError{exitBadInput, err}
+		case k.exports():
+			if err := k.export(c, a, w); err != nil {
+				return &exitError{exitBadInput, err}
+			}
+		default:
+			if first && files == 1 {
+				fmt.Fprintf(c.out, "%s\n%s\n", a.File.Name, render.CaseHead(w))
+			}
+			if files == 1 || !a.Agrees() || k.Trace == "text" && a.Failure != nil {
+				fmt.Fprintln(c.out, render.Line(a, w))
+			}
+			if a.Failure != nil && (k.Trace == "text" || !a.Agrees() && !k.Quiet) {
+				fmt.Fprintf(c.out, "\n%s\n", render.Text(a))
+			}
+			if last && files > 1 {
+				fmt.Fprintln(c.out, sum.Line(a.File.Name))
+			}
 		}
 		answers[i] = nil // traces are large
 	}
@@ -265,7 +299,7 @@ func (k *checkCmd) check(c *console, jobs []job) error {
 		if err := e.Encode(out); err != nil {
 			return err
 		}
-	} else if k.Trace == "" || k.Trace == "text" {
+	} else if !k.exports() {
 		fmt.Fprintf(c.out, "%d cases, %d as expected, %.1f s\n", len(jobs), agree, time.Since(start).Seconds())
 	}
 	if agree < len(jobs) {
@@ -274,25 +308,16 @@ func (k *checkCmd) check(c *console, jobs []job) error {
 	return nil
 }
 
-// print shows one answer.
-func (k *checkCmd) print(c *console, a *decide.Answer) error {
-	if k.Trace == "svg" || k.Trace == "perfetto" {
-		if a.Trace == nil {
-			fmt.Fprintf(c.err, "%s\n", render.Line(a))
-			return nil
-		}
-		return k.export(c, a)
-	}
-	fmt.Fprintln(c.out, render.Line(a))
-	if a.Failure != nil && (k.Trace == "text" || !a.Agrees() && !k.Quiet) {
-		fmt.Fprintf(c.out, "\n%s\n", render.Text(a))
-	}
-	return nil
-}
+// exports reports whether traces go out in a form for another program.
+func (k *checkCmd) exports() bool { return k.Trace == "svg" || k.Trace == "perfetto" }
 
 // export writes a trace as a picture or for Perfetto. Several go to files of their
 // own only if there is a name to number.
-func (k *checkCmd) export(c *console, a *decide.Answer) error {
+func (k *checkCmd) export(c *console, a *decide.Answer, w render.Widths) error {
+	if a.Trace == nil {
+		fmt.Fprintln(c.err, render.Line(a, w))
+		return nil
+	}
 	var data []byte
 	if k.Trace == "svg" {
 		text, err := render.SVG(a)
@@ -313,7 +338,7 @@ func (k *checkCmd) export(c *console, a *decide.Answer) error {
 	if err := os.WriteFile(k.Out, data, 0o644); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.err, "%s\n       trace in %s\n", render.Line(a), k.Out)
+	fmt.Fprintf(c.err, "%s\n     trace in %s\n", render.Line(a, w), k.Out)
 	name := k.Out
 	ext := filepath.Ext(name)
 	k.Out = strings.TrimSuffix(name, ext) + "+" + ext // the next one gets a name of its own
@@ -332,10 +357,11 @@ func (k *checkCmd) replay(c *console, jobs []job) error {
 	switch {
 	case k.JSON:
 		err = json.NewEncoder(c.out).Encode([]result{resultOf(a)})
-	case k.Trace == "svg" || k.Trace == "perfetto":
-		err = k.export(c, a)
+	case k.exports():
+		err = k.export(c, a, render.WidthsOf(a.File.Cases()))
 	default:
-		fmt.Fprintln(c.out, render.Line(a))
+		w := render.WidthsOf([]scenario.Case{a.Case})
+		fmt.Fprintf(c.out, "%s\n%s\n%s\n", a.File.Name, render.CaseHead(w), render.Line(a, w))
 		_, err = fmt.Fprintf(c.out, "\n%s", render.Text(a))
 	}
 	if err == nil && !a.Agrees() && a.Failure == nil {
@@ -350,8 +376,6 @@ type result struct {
 	Version    string  `json:"version"`
 	Config     string  `json:"config"`
 	Verdict    string  `json:"verdict"`
-	Expected   string  `json:"expected"`
-	Agrees     bool    `json:"agrees"`
 	Problem    string  `json:"problem"`
 	Scope      string  `json:"scope"`
 	Bound      string  `json:"bound"`
@@ -364,14 +388,8 @@ type result struct {
 
 func resultOf(a *decide.Answer) result {
 	r := result{Scenario: a.File.Name, Version: a.Case.Version, Config: a.Case.Config.String(), Verdict: a.Verdict.String(),
-		Agrees: a.Agrees(), Problem: a.Problem(), Scope: a.Scope, Bound: a.Bound, Executions: a.Executions, States: a.States,
+		Problem: a.Problem(), Scope: a.Scope, Bound: a.Bound, Executions: a.Executions, States: a.States,
 		Seconds: a.Elapsed.Seconds()}
-	if e := a.Expected; e != nil {
-		r.Expected = "holds"
-		if !e.Holds {
-			r.Expected = "fails " + e.Kind
-		}
-	}
 	if a.Trace != nil {
 		r.TraceSteps = len(a.Trace.Steps)
 	}

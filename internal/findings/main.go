@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -91,7 +92,7 @@ func decideAll(qs []*question) error {
 			for j := range jobs {
 				a, err := decide.Decide(context.Background(), j.q.file, j.q.file.Cases()[j.i], decide.Options{})
 				if err == nil && !a.Agrees() {
-					err = fmt.Errorf("%s\n%s", render.Line(a), render.Text(a))
+					err = fmt.Errorf("%s\n%s", render.Line(a, render.Widths{}), render.Text(a))
 				}
 				j.q.answers[j.i] = a
 				if err != nil {
@@ -117,7 +118,8 @@ func decideAll(qs []*question) error {
 const intro = `# Findings
 
 Made by the checker: ` + "`make findings`" + ` runs every scenario under scenarios/ and writes this
-file; CI checks that it is current. Each verdict is a search over all interleavings: "holds"
+file; CI checks that it is current. A row of a table stands for all configurations with one
+verdict, and gives ranges. Each verdict is a search over all interleavings: "holds"
 means that no execution within the scope fails, "fails" comes with an execution that does.
 Scope *exhausted* means that all states of the scenario were looked at (sequentially
 consistent memory; states are compared by a 64-bit hash). Steps are those of the shortest trace found.
@@ -162,8 +164,7 @@ func who(f *scenario.File) string {
 	return strings.Join(out, ", ")
 }
 
-// versions lists the versions with a verdict, with the configurations if those of one
-// version differ.
+// versions lists the versions with a verdict, and in which configurations if they differ.
 func versions(q *question, v explore.Verdict) string {
 	all, with := map[string]int{}, map[string][]string{}
 	var order []string
@@ -177,7 +178,17 @@ func versions(q *question, v explore.Verdict) string {
 	}
 	var out []string
 	for _, n := range order {
-		if len(with[n]) < all[n] {
+		switch {
+		case len(with[n]) == all[n]:
+		case len(with[n]) > all[n]/2:
+			var not []string
+			for _, a := range q.answers {
+				if c := a.Case.Config.String(); a.Case.Version == n && !slices.Contains(with[n], c) {
+					not = append(not, c)
+				}
+			}
+			n += " (not " + strings.Join(not, ", ") + ")"
+		default:
 			n += " (" + strings.Join(with[n], ", ") + ")"
 		}
 		out = append(out, n)
@@ -197,29 +208,77 @@ func section(b *bytes.Buffer, q *question) {
 	for _, n := range q.file.Notes {
 		fmt.Fprintf(b, "%s\n\n", n)
 	}
-	b.WriteString("| version | configuration | verdict | scope | executions | states | steps | problem |\n| --- | --- | --- | --- | --: | --: | --: | --- |\n")
+	b.WriteString("| version | configurations | verdict | scope | executions | states | steps | problem |\n| --- | --- | --- | --- | --: | --: | --: | --- |\n")
 	var shown *decide.Answer
 	for _, a := range q.answers {
-		scope := a.Scope
-		if a.Bound != "" {
-			scope += " by " + a.Bound
+		if a.Trace != nil && (shown == nil || len(a.Trace.Steps) < len(shown.Trace.Steps)) {
+			shown = a
 		}
-		steps := ""
-		if a.Trace != nil {
-			steps = fmt.Sprint(len(a.Trace.Steps))
-			if shown == nil || len(a.Trace.Steps) < len(shown.Trace.Steps) {
-				shown = a
-			}
-		}
-		states := ""
-		if a.States > 0 {
-			states = fmt.Sprint(a.States)
-		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s | %d | %s | %s | %s |\n", a.Case.Version, a.Case.Config, a.Verdict, scope, a.Executions, states, steps,
-			strings.ReplaceAll(a.Problem(), "|", "\\|"))
+	}
+	for _, r := range grouped(q.answers) {
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", r.version, configsOf(q, r), r.verdict, r.scope,
+			span(r.executions), span(r.states), span(r.steps), strings.ReplaceAll(r.problem, "|", "\\|"))
 	}
 	b.WriteString("\n")
 	if shown != nil {
 		fmt.Fprintf(b, "The shortest trace, version %s, %s:\n\n```\n%s```\n\n", shown.Case.Version, shown.Case.Config, strings.TrimLeft(render.Text(shown), "\n"))
 	}
+}
+
+// A row stands for all configurations in which a version has the same verdict, for the
+// same kind of problem.
+type row struct {
+	version, verdict, kind, scope, problem string
+	configs                                []string
+	executions, states, steps              []int64
+}
+
+func grouped(answers []*decide.Answer) []*row {
+	var rows []*row
+	for _, a := range answers {
+		scope := a.Scope
+		if a.Bound != "" {
+			scope += " by " + a.Bound
+		}
+		kind, _, _ := strings.Cut(a.Problem(), ":")
+		var r *row
+		for _, o := range rows {
+			if o.version == a.Case.Version && o.verdict == a.Verdict.String() && o.kind == kind && o.scope == scope {
+				r = o
+			}
+		}
+		if r == nil {
+			r = &row{version: a.Case.Version, verdict: a.Verdict.String(), kind: kind, scope: scope, problem: a.Problem()}
+			rows = append(rows, r)
+		}
+		r.configs = append(r.configs, a.Case.Config.String())
+		r.executions = append(r.executions, a.Executions)
+		if a.States > 0 {
+			r.states = append(r.states, a.States)
+		}
+		if a.Trace != nil {
+			r.steps = append(r.steps, int64(len(a.Trace.Steps)))
+		}
+	}
+	return rows
+}
+
+// configsOf lists the configurations of a row, or says that they are all.
+func configsOf(q *question, r *row) string {
+	if all := len(q.file.ConfigCases()); len(r.configs) == all && all > 1 {
+		return fmt.Sprintf("all %d", all)
+	}
+	return strings.Join(r.configs, ", ")
+}
+
+// span is the range of numbers.
+func span(ns []int64) string {
+	if len(ns) == 0 {
+		return ""
+	}
+	low, high := slices.Min(ns), slices.Max(ns)
+	if low == high {
+		return fmt.Sprint(low)
+	}
+	return fmt.Sprintf("%d to %d", low, high)
 }

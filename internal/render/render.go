@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"endio/explore"
 	"endio/internal/decide"
+	"endio/scenario"
 )
 
 // A row is one step of a trace as all renderers show it.
@@ -50,27 +52,101 @@ func rows(tr *explore.Trace) []row {
 	return out
 }
 
-// Line is the one line that says the answer about a case.
-func Line(a *decide.Answer) string {
-	mark := "ok  "
-	if !a.Agrees() {
-		mark = "BAD "
+// Widths are those of the columns of a table of answers.
+type Widths struct{ Version, Config int }
+
+// WidthsOf returns what the cases of a file need.
+func WidthsOf(cases []scenario.Case) Widths {
+	w := Widths{len("version"), len("config")}
+	for _, c := range cases {
+		w.Version, w.Config = max(w.Version, len(c.Version)), max(w.Config, len(c.Config.String()))
 	}
-	scope := a.Scope
+	return w
+}
+
+// CaseHead is the head of a table of cases.
+func CaseHead(w Widths) string {
+	return fmt.Sprintf("     %-*s %-*s %-7s %-9s %6s %8s %6s", w.Version, "version", w.Config, "config", "verdict", "scope", "execs", "states", "secs")
+}
+
+// Line says the answer about a case, and below it what failed.
+func Line(a *decide.Answer, w Widths) string {
+	mark := "ok"
+	if !a.Agrees() {
+		mark = "BAD"
+	}
+	text := fmt.Sprintf("%-4s %-*s %-*s %-7s %-9s %6d %8d %6.2f", mark, w.Version, a.Case.Version, w.Config,
+		a.Case.Config, a.Verdict, a.Scope, a.Executions, a.States, a.Elapsed.Seconds())
 	if a.Bound != "" {
-		scope += " by " + a.Bound
+		text += "\n" + indent("bounded by "+a.Bound)
 	}
-	text := fmt.Sprintf("%s %-34s %-22s %-16s %-7s %s, %d executions", mark, filepath.Base(a.File.Name), a.Case.Version,
-		a.Case.Config, a.Verdict, scope, a.Executions)
-	if a.States > 0 {
-		text += fmt.Sprintf(", %d states", a.States)
-	}
-	text += fmt.Sprintf(", %.2f s", a.Elapsed.Seconds())
 	if a.Failure != nil {
-		text += "\n       " + a.Problem()
+		text += "\n" + indent(a.Problem())
 	}
 	if !a.Agrees() {
-		text += "\n       " + Expectation(a)
+		text += "\n     " + Expectation(a) // not broken: it begins with a place
+	}
+	return text
+}
+
+// screen is for how many characters a line the terminal output is made.
+const screen = 80
+
+// indent breaks a text into lines of a screen, behind an indentation.
+func indent(text string) string {
+	return "     " + strings.Join(wrap(text, screen-5), "\n       ")
+}
+
+// A Sum adds up the answers about one file.
+type Sum struct {
+	Holds, Fails, Unknown, Bad int
+	Executions, States         int64
+	Elapsed                    time.Duration
+	scopes                     map[string]bool
+}
+
+// Add adds one answer.
+func (s *Sum) Add(a *decide.Answer) {
+	switch a.Verdict {
+	case explore.Holds:
+		s.Holds++
+	case explore.Fails:
+		s.Fails++
+	default:
+		s.Unknown++
+	}
+	if !a.Agrees() {
+		s.Bad++
+	}
+	s.Executions += a.Executions
+	s.States += a.States
+	s.Elapsed += a.Elapsed
+	if s.scopes == nil {
+		s.scopes = map[string]bool{}
+	}
+	s.scopes[a.Scope] = true
+}
+
+// SumHead is the head of a table of files.
+func SumHead() string {
+	return fmt.Sprintf("     %-26s %5s %5s %-9s %9s %9s %6s", "scenario", "hold", "fail", "scope", "execs", "states", "secs")
+}
+
+// Line is the line about a file.
+func (s *Sum) Line(file string) string {
+	mark := "ok"
+	if s.Bad > 0 {
+		mark = "BAD"
+	}
+	scope := "mixed"
+	if len(s.scopes) == 1 {
+		for scope = range s.scopes {
+		}
+	}
+	text := fmt.Sprintf("%-4s %-26s %5d %5d %-9s %9d %9d %6.1f", mark, strings.TrimSuffix(filepath.Base(file), ".scn"),
+		s.Holds, s.Fails, scope, s.Executions, s.States, s.Elapsed.Seconds())
+	if s.Unknown > 0 {
+		text += fmt.Sprintf("\n     %d cases are not decided", s.Unknown)
 	}
 	return text
 }
@@ -106,43 +182,52 @@ func Text(a *decide.Answer) string {
 	return b.String()
 }
 
-// maxCell is the widest column, in characters.
-const maxCell = 46
+// minCell is the narrowest column, in characters. Two fit on a screen.
+const minCell = 22
 
 // Columns is a trace as text: one column a CPU, a line with the name where another
-// context begins to run there, * where a task was preempted.
+// context begins to run there, * where a task was preempted. What a context holds, and
+// remarks, have lines of their own.
 func Columns(tr *explore.Trace) string {
 	rs := rows(tr)
-	width := 20
+	source, need := len("source"), minCell
 	for _, r := range rs {
-		width = min(max(width, len(r.what)+2), maxCell)
+		source = max(source, len(r.where))
+		need = max(need, len(r.what)+3, len(r.task)+3)
 	}
+	width := min(max(minCell, (screen-7-source)/max(tr.Lanes, 1)), need)
 	var b strings.Builder
-	b.WriteString("step ")
+	b.WriteString("step  ")
 	for l := range tr.Lanes {
-		fmt.Fprintf(&b, " %-*s", width, fmt.Sprintf("CPU %d", l))
+		fmt.Fprintf(&b, "%-*s", width, fmt.Sprintf("CPU %d", l))
 	}
 	b.WriteString(" source\n")
 	line := func(number string, lane int, text, tail string) {
-		b.WriteString(strings.TrimRight(fmt.Sprintf("%4s  %s%-*.*s%s%s", number, strings.Repeat(strings.Repeat(" ", width+1), lane),
-			width, width, text, strings.Repeat(strings.Repeat(" ", width+1), tr.Lanes-1-lane), tail), " ") + "\n")
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%4s  %s%-*s%s %s", number, strings.Repeat(" ", width*lane),
+			width, text, strings.Repeat(" ", width*(tr.Lanes-1-lane)), tail), " ") + "\n")
 	}
 	for _, r := range rs {
 		if r.changed {
-			line("", r.lane, "["+r.task+"]", "")
+			line("", r.lane, cut("["+r.task+"]", width), "")
 		}
 		number := fmt.Sprint(r.number)
 		if r.preempt {
 			number += "*"
 		}
-		tail := " " + r.where
+		where := r.where
+		for _, part := range wrap(r.what, width-3) {
+			line(number, r.lane, "  "+part, where)
+			number, where = "", ""
+		}
+		notes := r.notes
 		if r.holds != "" {
-			tail += "  holds " + r.holds
+			notes = append([]string{"holds " + r.holds}, notes...)
 		}
-		for _, n := range r.notes {
-			tail += "  (" + n + ")"
+		for _, n := range notes {
+			for k, part := range wrap(n, screen-12) {
+				b.WriteString(strings.Repeat(" ", 8) + []string{"- ", "  "}[min(k, 1)] + part + "\n")
+			}
 		}
-		line(number, r.lane, "  "+r.what, tail)
 	}
 	return b.String()
 }

@@ -14,11 +14,13 @@ import (
 const (
 	svgMargin   = 24
 	svgRow      = 24
+	svgNote     = 14
 	svgNumber   = 36  // column of the step numbers
 	svgColumn   = 330 // column of a CPU
 	svgSource   = 230 // column of the source lines
 	svgChar     = 6.6 // width of a character at 11 px
 	svgMaxChars = 46
+	svgDetails  = 60 // lines: a report of the validator has some 40
 )
 
 // Colours of contexts, by what kind of thing runs.
@@ -101,7 +103,7 @@ func colours(task string) (fill, line string) {
 func (d *drawing) rowY(i int) int {
 	y := d.top
 	for j := range i {
-		y += svgRow
+		y += svgRow + d.extra(j)
 		if d.rows[j].changed {
 			y += svgRow
 		}
@@ -133,10 +135,26 @@ func (d *drawing) bars() {
 		fill, line := colours(r.task)
 		y := d.rowY(i) - svgRow + 2
 		fmt.Fprintf(&d.b, `<rect x="%d" y="%d" width="%d" height="%d" rx="5" fill="%s" stroke="%s" stroke-width="0.8"/>`+"\n",
-			d.laneX(r.lane)+2, y, svgColumn-10, d.rowY(last)+svgRow-y-2, fill, line)
+			d.laneX(r.lane)+2, y, svgColumn-10, d.rowY(last)+svgRow+d.extra(last)-y-2, fill, line)
 		d.text(d.laneX(r.lane)+10, y+15, fmt.Sprintf(`font-weight="bold" fill="%s"`, line), r.task)
 	}
 }
+
+// notes are the remarks on step i, and what its context holds, in lines.
+func (d *drawing) notes(i int) []string {
+	r := &d.rows[i]
+	var out []string
+	if r.holds != "" {
+		out = append(out, wrap("holds "+r.holds, svgMaxChars)...)
+	}
+	for _, n := range r.notes {
+		out = append(out, wrap(n, svgMaxChars)...)
+	}
+	return out
+}
+
+// extra is the height of the remarks on step i.
+func (d *drawing) extra(i int) int { return svgNote * len(d.notes(i)) }
 
 // steps draws the text of each step.
 func (d *drawing) steps() {
@@ -149,8 +167,12 @@ func (d *drawing) steps() {
 		}
 		d.text(d.laneX(r.lane)+18, y, "", cut(r.what, svgMaxChars))
 		d.text(d.laneX(d.lanes)+8, y, `fill="#777" font-size="10"`, r.where)
+		for k, n := range d.notes(i) {
+			d.text(d.laneX(r.lane)+30, y+(k+1)*svgNote, `fill="#555" font-style="italic" font-size="10"`, n)
+		}
 	}
-	d.y = d.rowY(len(d.rows)-1) + svgRow + 10
+	last := len(d.rows) - 1
+	d.y = d.rowY(last) + svgRow + d.extra(last) + 10
 }
 
 // foot says what broke and who waits for whom.
@@ -161,16 +183,17 @@ func (d *drawing) foot() {
 	}
 	chars := int(float64(d.width-2*svgMargin-24) / svgChar)
 	lines := wrap(d.a.Problem(), chars-6)
-	details := strings.Split(strings.TrimRight(f.Details, "\n"), "\n")
-	if len(details) > 14 {
-		details = append(details[:14], "...")
+	details := strings.Split(strings.Trim(f.Details, "\n"), "\n")
+	if len(details) > svgDetails {
+		details = append(details[:svgDetails], "...")
+	}
+	if f.Details == "" {
+		details = nil
 	}
 	n := len(lines)
 	var more []string
 	for _, l := range details {
-		if l != "" {
-			more = append(more, wrap(l, chars)...)
-		}
+		more = append(more, wrap(l, chars)...)
 	}
 	height := 18*n + 15*len(more) + 22
 	fmt.Fprintf(&d.b, `<rect x="%d" y="%d" width="%d" height="%d" rx="5" fill="#fff4f3" stroke="#c0392b"/>`+"\n", svgMargin, d.y, d.width-2*svgMargin, height)
@@ -180,7 +203,7 @@ func (d *drawing) foot() {
 		y += 18
 	}
 	for _, l := range more {
-		d.text(svgMargin+12, y, `xml:space="preserve"`, l)
+		d.text(svgMargin+12, y, `xml:space="preserve" font-family="monospace" font-size="10.5"`, l)
 		y += 15
 	}
 	d.y += height

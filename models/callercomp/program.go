@@ -42,11 +42,11 @@ var versions = map[string]version{
 	"6.19":                 {policy: inline, extentsToWork: true, tryFreeze: true},
 
 	// Remedies combined, and the one that closes what 6.19 leaves open.
-	"6.6+interruptible":          {policy: workqueue, interruptible: true},
-	"6.6-rc+interruptible+split": {policy: caller, interruptible: true, split: true},
-	"6.6-rc+tryfreeze":           {policy: caller, tryFreeze: true},
-	"6.19+endwrite":              {policy: inline, extentsToWork: true, tryFreeze: true, endInHook: true},
-	"6.6-rc+all":                 {policy: caller, split: true, extentsToWork: true, tryFreeze: true, endInHook: true},
+	"6.6+interruptible": {policy: workqueue, interruptible: true},
+	"6.6-rc+both":       {policy: caller, interruptible: true, split: true},
+	"6.6-rc+tryfreeze":  {policy: caller, tryFreeze: true},
+	"6.19+endwrite":     {policy: inline, extentsToWork: true, tryFreeze: true, endInHook: true},
+	"6.6-rc+all":        {policy: caller, split: true, extentsToWork: true, tryFreeze: true, endInHook: true},
 }
 
 // A model is one execution of a scenario on a kernel version.
