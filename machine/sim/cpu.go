@@ -155,6 +155,7 @@ func (k *Kernel) threadedInterrupt(c *Context, cpu int, name string, o IRQOption
 	th.irqThread = true
 	body := func(t *explore.Task) {
 		th.bind(t)
+		th.step("irq thread", nil) // what comes before a first step happens when the device is started
 		th.LocalBHDisable()
 		fn(th)
 		th.LocalBHEnable()
