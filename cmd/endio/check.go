@@ -243,13 +243,8 @@ func (k *checkCmd) check(c *console, jobs []job) error {
 	start := time.Now()
 	agree := 0
 	var out []result
-	var sum *render.Sum
-	files := 0
-	for i := range jobs {
-		if i == 0 || jobs[i].file != jobs[i-1].file {
-			files++
-		}
-	}
+	var sum render.Sum
+	files := filesOf(jobs)
 	if files > 1 && !k.JSON && !k.exports() {
 		fmt.Fprintln(c.out, render.SumHead())
 	}
@@ -262,33 +257,10 @@ func (k *checkCmd) check(c *console, jobs []job) error {
 		if a.Agrees() {
 			agree++
 		}
-		first := i == 0 || jobs[i].file != jobs[i-1].file
-		last := i == len(jobs)-1 || jobs[i].file != jobs[i+1].file
-		w := render.WidthsOf(a.File.Cases())
-		if first {
-			sum = &render.Sum{}
-		}
-		sum.Add(a)
-		switch {
-		case k.JSON:
+		if k.JSON {
 			out = append(out, resultOf(a))
-		case k.exports():
-			if err := k.export(c, a, w); err != nil {
-				return &exitError{exitBadInput, err}
-			}
-		default:
-			if first && files == 1 {
-				fmt.Fprintf(c.out, "%s\n%s\n", a.File.Name, render.CaseHead(w))
-			}
-			if files == 1 || !a.Agrees() || k.Trace == "text" && a.Failure != nil {
-				fmt.Fprintln(c.out, render.Line(a, w))
-			}
-			if a.Failure != nil && (k.Trace == "text" || !a.Agrees() && !k.Quiet) {
-				fmt.Fprintf(c.out, "\n%s\n", render.Text(a))
-			}
-			if last && files > 1 {
-				fmt.Fprintln(c.out, sum.Line(a.File.Name))
-			}
+		} else if err := k.show(c, &sum, files, jobs, i, a); err != nil {
+			return &exitError{exitBadInput, err}
 		}
 		answers[i] = nil // traces are large
 	}
@@ -304,6 +276,43 @@ func (k *checkCmd) check(c *console, jobs []job) error {
 	}
 	if agree < len(jobs) {
 		return &exitError{code: exitFailed}
+	}
+	return nil
+}
+
+// filesOf counts the files of jobs, which are in their order.
+func filesOf(jobs []job) int {
+	n := 0
+	for i := range jobs {
+		if i == 0 || jobs[i].file != jobs[i-1].file {
+			n++
+		}
+	}
+	return n
+}
+
+// show prints the answer to job i: a line of its own if there is one file only or if it
+// is not the expected one, and a line for the file after its last job.
+func (k *checkCmd) show(c *console, sum *render.Sum, files int, jobs []job, i int, a *decide.Answer) error {
+	w := render.WidthsOf(a.File.Cases())
+	if k.exports() {
+		return k.export(c, a, w)
+	}
+	if i == 0 || jobs[i].file != jobs[i-1].file {
+		*sum = render.Sum{}
+		if files == 1 {
+			fmt.Fprintf(c.out, "%s\n%s\n", a.File.Name, render.CaseHead(w))
+		}
+	}
+	sum.Add(a)
+	if files == 1 || !a.Agrees() || k.Trace == "text" && a.Failure != nil {
+		fmt.Fprintln(c.out, render.Line(a, w))
+	}
+	if a.Failure != nil && (k.Trace == "text" || !a.Agrees() && !k.Quiet) {
+		fmt.Fprintf(c.out, "\n%s\n", render.Text(a))
+	}
+	if files > 1 && (i == len(jobs)-1 || jobs[i].file != jobs[i+1].file) {
+		fmt.Fprintln(c.out, sum.Line(a.File.Name))
 	}
 	return nil
 }

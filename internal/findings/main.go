@@ -8,6 +8,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -85,7 +86,7 @@ func decideAll(qs []*question) error {
 	}
 	jobs := make(chan job)
 	var mu sync.Mutex
-	var first error
+	var all error
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
@@ -97,9 +98,7 @@ func decideAll(qs []*question) error {
 				j.q.answers[j.i] = a
 				if err != nil {
 					mu.Lock()
-					if first == nil {
-						first = err
-					}
+					all = errors.Join(all, err)
 					mu.Unlock()
 				}
 			}
@@ -112,7 +111,7 @@ func decideAll(qs []*question) error {
 	}
 	close(jobs)
 	wg.Wait()
-	return first
+	return all
 }
 
 const intro = `# Findings

@@ -676,7 +676,19 @@ func (c *Context) MigrateDisable() {
 	if c.any && c.migrate == 0 && !c.holds {
 		c.pickCPU()
 	}
+	if c.migrate == 0 {
+		c.migrateStep("migrate_disable")
+	}
 	c.migrate++
+}
+
+// migrateStep makes it a step when a task that could be moved begins or ends to be tied to its
+// CPU: hotplug may wait for it (SCHED_WAIT_EMPTY), so others must see when. Whether
+// the CPU is on its way down is not asked: the answer would be read without a step.
+func (c *Context) migrateStep(what string) {
+	if (c.any || c.irqThread) && c.kind == InTask && !c.init {
+		c.step(what, nil, acc{c.cpu.obj, explore.Modify})
+	}
 }
 
 // MigrateEnable ends a MigrateDisable.
@@ -684,9 +696,8 @@ func (c *Context) MigrateEnable() {
 	if c.migrate == 0 {
 		c.underflow("migrate_enable")
 	}
-	if c.migrate == 1 && !c.cpu.active && c.kind == InTask && !c.init {
-		// Hotplug may wait for it (SCHED_WAIT_EMPTY), so others must see when.
-		c.step("migrate_enable", nil, acc{c.cpu.obj, explore.Modify})
+	if c.migrate == 1 {
+		c.migrateStep("migrate_enable")
 	}
 	c.migrate--
 }
