@@ -480,6 +480,15 @@ func (c *Context) state() uint64 {
 	if c.entering {
 		v |= 1 << 10
 	}
+	if c.any {
+		v |= 1 << 7
+	}
+	if c.moveTo != nil {
+		v |= uint64(c.moveTo.id+1) << 4
+	}
+	if c.declared != nil && c.declared != c.cpu && c.kind == InTask && !c.holds {
+		v |= uint64(c.declared.id+1) << 11 // it was moved since it declared its step: see arrive
+	}
 	return mix(mix(v, c.sleep.state()), 9)
 }
 

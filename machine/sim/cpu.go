@@ -58,6 +58,9 @@ func (p *CPU) Object() explore.Object { return p.obj }
 func (p *CPU) bootOffline() {
 	p.online, p.active = false, false
 	p.pool.associated = false
+	for _, w := range p.pool.workers {
+		w.c.any = true // as workqueueOffline would have left it
+	}
 }
 
 func (p *CPU) hash(h *explore.Hash) {

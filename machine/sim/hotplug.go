@@ -63,6 +63,9 @@ func (k *Kernel) hashHotplug(h *explore.Hash) {
 	if k.hp.lock {
 		v = 1
 	}
+	if k.timersMoved { // decides what operations on work items declare
+		v |= 2
+	}
 	for _, s := range k.hp.at {
 		v = v<<8 | uint64(s)
 	}

@@ -113,6 +113,9 @@ func (p *pool) hash(h *explore.Hash) {
 	for _, w := range p.workers {
 		if w.cur != nil {
 			v = mix(v, w.cur.id<<2|3)
+			if w.counted { // by nrRunning: hotplug may have taken it out
+				v++
+			}
 		} else {
 			v = mix(v, 1)
 		}

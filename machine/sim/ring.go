@@ -114,9 +114,8 @@ func (r *Ring) Enter(c *Context, n int) error {
 			c.step("look at the CQ", nil, acc{r.obj, explore.AtomicUpdate}, acc{c.task.obj, explore.AtomicUpdate})
 			local := r.local
 			r.local = nil
-			c.fold(uint64(len(local)))
+			c.foldWork(local)
 			for _, w := range local {
-				c.fold(w.id)
 				w.fn(c)
 			}
 			if len(local) > 0 {

@@ -63,12 +63,20 @@ func (c *Context) runWork() bool {
 	t.notifySignal, t.ipi = false, false
 	work := t.work
 	t.work = nil
-	c.fold(uint64(len(work)))
+	c.foldWork(work)
 	for i := len(work) - 1; i >= 0; i-- {
-		c.fold(work[i].id)
 		work[i].fn(c)
 	}
 	return len(work) > 0
+}
+
+// foldWork notes what c has taken to run, all of it before the first is run: what is left of it
+// while one runs is known to c only.
+func (c *Context) foldWork(work []taskWork) {
+	c.fold(uint64(len(work)))
+	for i := range work {
+		c.fold(work[i].id)
+	}
 }
 
 // NotifyPending reports whether t has TIF_NOTIFY_SIGNAL set, without a step.

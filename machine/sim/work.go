@@ -180,7 +180,7 @@ func (w *Work) arm(q *Workqueue, cpu int, base *timerBase, delay int) bool {
 // queued on cpu after delay ticks. It reports whether w was pending; if w
 // is disabled it is not queued, and the answer is false too.
 func (q *Workqueue) ModDelayedWorkOn(c *Context, cpu int, w *Work, delay int) bool {
-	was := w.grab(c, "mod_delayed_work_on", true)
+	was := c.foldBool(w.grab(c, "mod_delayed_work_on", true)) // at once: others run before the next step
 	base := q.k.timerBaseFor(c, cpu)
 	to := q.k.cpus[cpu]
 	if delay > 0 {
@@ -197,7 +197,7 @@ func (q *Workqueue) ModDelayedWorkOn(c *Context, cpu int, w *Work, delay int) bo
 		w.arm(q, cpu, base, delay)
 	}
 	c.LocalIRQEnable()
-	return c.foldBool(was)
+	return was
 }
 
 // grab takes w from wherever it is, with PENDING set, so that nobody else queues
@@ -286,16 +286,16 @@ func (w *Work) release(c *Context, label string, delta int) {
 // Cancel withdraws a pending run, cancel_work or cancel_delayed_work, and reports
 // whether there was one.
 func (w *Work) Cancel(c *Context) bool {
-	was := w.grab(c, "cancel_work", w.delayed)
+	was := c.foldBool(w.grab(c, "cancel_work", w.delayed))
 	w.release(c, "cancel_work, done", 0)
-	return c.foldBool(was)
+	return was
 }
 
 // Disable withdraws a pending run and refuses further ones, disable_work.
 func (w *Work) Disable(c *Context) bool {
-	was := w.grab(c, "disable_work", true)
+	was := c.foldBool(w.grab(c, "disable_work", true))
 	w.release(c, "disable_work, done", 1)
-	return c.foldBool(was)
+	return was
 }
 
 // DisableSync is Disable, and waits for the running instance.
