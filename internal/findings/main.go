@@ -117,7 +117,7 @@ func decideAll(qs []*question) error {
 const intro = `# Findings
 
 Made by the checker: ` + "`make findings`" + ` runs every scenario under scenarios/ and writes this
-file; CI checks that it is current. A row of a table stands for all configurations with one
+file; ` + "`make findings-current`" + ` checks that it is current. A row of a table stands for all configurations with one
 verdict, and gives ranges. Each verdict is a search over all interleavings: "holds"
 means that no execution within the scope fails, "fails" comes with an execution that does.
 Scope *exhausted* means that all states of the scenario were looked at (sequentially
