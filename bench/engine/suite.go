@@ -20,6 +20,7 @@ var suite = &rig.Suite{
 			Figures: []string{rig.KIOPS, rig.CPU, rig.P50, rig.P99, rig.PerRun, rig.Switches}},
 		{Name: "uncached", Title: "Uncached streams in a memory limit, with the sync at the end", Figures: []string{rig.MiBs, rig.CPUGiB, rig.Left}},
 		{Name: "calls", Title: "Blocking calls from many goroutines: 4 KiB random reads", Figures: []string{rig.KIOPS, rig.CPU, rig.P50, rig.P99}},
+		{Name: "fair", Title: "One small reader beside a flood on another open file: 4 KiB random reads", Figures: []string{rig.KIOPS, rig.P50, rig.P99, rig.FloodKIOPS}},
 		{Name: "wal", Title: "A write-ahead log of 4 KiB records, overwritten in order", Figures: []string{rig.Commits, rig.CPU, rig.P50, rig.P99}},
 		{Name: "shards", Title: "IOPS for each CPU used, by shards: 4 KiB random reads as Task", Figures: []string{rig.KIOPS, rig.CPU, rig.PerCore, rig.P99}},
 		{Name: "inflight", Title: "Operations in flight at once", Figures: []string{rig.CPU, rig.BytesOp, rig.AtOnce}},
@@ -81,6 +82,7 @@ func specs(file, ram string) []rig.Spec {
 				rig.Spec{Section: "calls", Row: row, Peer: "blocking", How: "blocking", Depth: goroutines})
 		}
 	}
+	fair(&all, file)
 	logs(&all, file)
 	scale(&all, file, fast)
 	return all
@@ -124,6 +126,29 @@ func logs(all *list, place string) {
 		{Peer: logBoth, How: "group", Ordered: true, Depth: 4},
 	} {
 		one.Section, one.Row, one.Write = "wal", "4 at a time", true
+		all.add(place, one)
+	}
+}
+
+// Who reads beside a flood, and how many operations that is.
+const (
+	readAlone    = "task, no flood"
+	readTask     = "task"
+	readBlocking = "blocking"
+	readOS       = "os.File"
+
+	floodOps = 4096
+)
+
+// fair are the rows about who waits for whom. os.File's flood is one of goroutines.
+func fair(all *list, place string) {
+	for _, one := range []rig.Spec{
+		{Peer: readAlone, How: "beside task"},
+		{Peer: readTask, How: "beside task", Count: floodOps},
+		{Peer: readBlocking, How: "beside blocking", Count: floodOps},
+		{Peer: readOS, How: "beside os.File", Count: floodOps},
+	} {
+		one.Section, one.Row, one.Depth = "fair", fmt.Sprintf("%s/%d", place, floodOps), 1
 		all.add(place, one)
 	}
 }

@@ -77,6 +77,10 @@ var ways = map[string]struct {
 	"inline":        {measureHandlers, false},
 	"inflight":      {measureInFlight, false},
 	"held":          {measureHeld, false},
+	// With Spec.Count operations in flight on another open file:
+	"beside task":     {measureBeside, false},
+	"beside blocking": {measureBeside, false},
+	"beside os.File":  {measureBeside, true},
 }
 
 func measureHere(s Spec) (Measurement, error) {

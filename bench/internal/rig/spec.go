@@ -51,23 +51,24 @@ type Measurement map[string]float64
 
 // Figures.
 const (
-	KIOPS    = "kIOPS"
-	CPU      = "CPU µs/op" // microseconds of CPU for one operation
-	P50      = "p50 µs"
-	P99      = "p99 µs"
-	P99Turn  = "p99 by turns µs" // of goroutines that make blocking calls; see fair
-	Allocs   = "allocs/op"
-	PerRun   = "handlers/run"
-	Switches = "switches/op"
-	MiBs     = "MiB/s"
-	CPUGiB   = "CPU s/GiB"
-	Left     = "MiB left"
-	Commits  = "commits/s"
-	PerCore  = "kIOPS/core"
-	BytesOp  = "bytes/op"
-	AtOnce   = "in flight at the last submit"
-	Held     = "in flight when memory was read"
-	Resident = "MiB resident"
+	KIOPS      = "kIOPS"
+	CPU        = "CPU µs/op" // microseconds of CPU for one operation
+	P50        = "p50 µs"
+	P99        = "p99 µs"
+	P99Turn    = "p99 by turns µs" // of goroutines that make blocking calls; see fair
+	FloodKIOPS = "flood kIOPS"
+	Allocs     = "allocs/op"
+	PerRun     = "handlers/run"
+	Switches   = "switches/op"
+	MiBs       = "MiB/s"
+	CPUGiB     = "CPU s/GiB"
+	Left       = "MiB left"
+	Commits    = "commits/s"
+	PerCore    = "kIOPS/core"
+	BytesOp    = "bytes/op"
+	AtOnce     = "in flight at the last submit"
+	Held       = "in flight when memory was read"
+	Resident   = "MiB resident"
 )
 
 // A Section is a part of the report: rows with the same figures.
