@@ -208,7 +208,7 @@ func (m *Machine) OpenPort(cpu machine.CPU, entries int) (*Port, error) {
 	if m.reason == "" {
 		d, err := openRing(entries, 2*entries, m.workers)
 		if err == nil {
-			p := newPort(m, cpu, d, 2*entries)
+			p := newPort(m, cpu, d, entries)
 			p.ring = d
 			d.port, d.bufs = p, &buffers{m: m, r: d.r}
 			for i := range registeredFiles {
@@ -224,7 +224,7 @@ func (m *Machine) OpenPort(cpu machine.CPU, entries int) (*Port, error) {
 			m.reason = err.Error()
 		}
 	}
-	p := newPort(m, cpu, newThreads(m), 2*entries)
+	p := newPort(m, cpu, newThreads(m), entries)
 	m.addPort(p)
 	return p, nil
 }

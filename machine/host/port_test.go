@@ -5,6 +5,7 @@ package host
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"endio/uring"
 )
@@ -55,5 +56,29 @@ func TestRequestsAreGathered(t *testing.T) {
 		if !slices.Equal(d.flushes, c.want) {
 			t.Errorf("%d requests where %d are expected in flight were given to the device in parts of %v, want %v", c.submitted, c.expected, d.flushes, c.want)
 		}
+	}
+}
+
+// TestBreathe lets a member that is always busy let others run only once its turn is
+// over, and take longer turns among those who keep the processor.
+func TestBreathe(t *testing.T) {
+	mb := &member{turn: time.Hour, since: time.Now()}
+	before := mb.since
+	for range 10 * breathPasses {
+		mb.breathe()
+	}
+	if mb.since != before {
+		t.Error("let others run before its turn was over")
+	}
+	mb.turn = 0
+	for range breathPasses - 1 {
+		mb.breathe()
+	}
+	if mb.since != before {
+		t.Errorf("looked at the clock before %d passes", breathPasses)
+	}
+	mb.breathe()
+	if mb.since == before || mb.turn < minTurn || mb.turn > maxTurn {
+		t.Errorf("its next turn is %v from %v on; want one from %v to %v from now on", mb.turn, mb.since, minTurn, maxTurn)
 	}
 }

@@ -158,6 +158,36 @@ type member struct {
 	w    *waiter
 	role lockdep.Chan[struct{}] // told to look whether it is active, or the shard closed; has room for one
 	work *work                  // guarded by shard.mu
+
+	// For breathe; of the member's goroutine alone.
+	passes int
+	since  time.Time     // when others could run last
+	turn   time.Duration // how long mb runs before they can again
+}
+
+// A member that always finds something to do would keep its P until the scheduler
+// preempts it, after 10 ms, and whom its handlers have woken waits for that. So it
+// lets others run after a millisecond; or after as long as that took the last time, if they
+// are such as keep the P themselves, so that it has its half among them.
+const (
+	minTurn      = time.Millisecond
+	maxTurn      = 10 * time.Millisecond
+	breathPasses = 8 // passes between two looks at the clock
+)
+
+// breathe is called between two passes, holding nothing.
+func (mb *member) breathe() {
+	if mb.passes++; mb.passes < breathPasses {
+		return
+	}
+	mb.passes = 0
+	now := time.Now()
+	if now.Sub(mb.since) < mb.turn {
+		return
+	}
+	runtime.Gosched()
+	mb.since = time.Now()
+	mb.turn = min(max(mb.since.Sub(now), minTurn), maxTurn)
 }
 
 // tell lets mb look at its shard. It is a spare that was just taken off the list, and
@@ -341,6 +371,7 @@ func (s *shard) runWork(mb *member) bool {
 		s.mu.Unlock()
 
 		w.fn(mb.c)
+		mb.breathe()
 
 		s.mu.Lock()
 		mb.work = nil
