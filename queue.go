@@ -120,7 +120,7 @@ func (q *Queue) Reap(n int) (int, error) {
 			break
 		}
 		if !q.port.Lead(q.c.h) {
-			q.owner.Wait(q.c.h, reapTarget{q, start + 1})
+			q.owner.Wait(q.c.h, reapTarget{q, q.reaped + 1})
 		}
 	}
 	return int(q.reaped - start), nil

@@ -314,6 +314,9 @@ func (p *Port) reapLocked(expendable bool) (n int, sawWake bool) {
 	}
 	if !p.lines.empty() {
 		p.startLocked()
+		// At once: the leader may wait in the kernel for nothing else, and whoever reaps
+		// may run handlers for long before he comes back.
+		p.flushLocked()
 	}
 	p.submitMu.Unlock()
 	if inline {
