@@ -145,12 +145,14 @@ func (o *monitor) lookHard() bool {
 	return busy
 }
 
-// look reports whether anything has run since the last look.
+// look reports whether anything has run since the last look, or is about to: whoever
+// takes work off a queue does not start the monitor again.
 func (o *monitor) look() bool {
 	busy := false
 	for i, s := range o.m.shards {
 		s.mu.Lock()
 		runs := s.runs
+		busy = busy || s.head != nil
 		s.mu.Unlock()
 		switch {
 		case runs != o.shardRuns[i]:
