@@ -128,7 +128,7 @@ func parseStack(block string) stuck {
 // inRuntime reports whether a frame belongs to the standard library's ways to
 // wait, which say nothing about the program.
 func inRuntime(frame string) bool {
-	for _, p := range []string{"runtime.", "sync.", "internal/", "time.", "syscall.", "panic("} {
+	for _, p := range []string{"runtime.", "sync.", "sync/atomic.", "internal/", "time.", "syscall.", "panic("} {
 		if strings.HasPrefix(frame, p) {
 			return true
 		}
