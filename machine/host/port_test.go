@@ -64,18 +64,15 @@ func TestRequestsAreGathered(t *testing.T) {
 func TestBreathe(t *testing.T) {
 	mb := &member{turn: time.Hour, since: time.Now()}
 	before := mb.since
-	for range 10 * breathPasses {
-		mb.breathe()
-	}
+	mb.breathe()
 	if mb.since != before {
 		t.Error("let others run before its turn was over")
 	}
 	mb.turn = 0
-	for range breathPasses - 1 {
-		mb.breathe()
-	}
-	if mb.since != before {
-		t.Errorf("looked at the clock before %d passes", breathPasses)
+	for i := range 3 * breathPasses {
+		if got, want := mb.mayBreathe(), i%breathPasses == breathPasses-1; got != want {
+			t.Errorf("pass %d: looks at the clock: %v, want %v", i, got, want)
+		}
 	}
 	mb.breathe()
 	if mb.since == before || mb.turn < minTurn || mb.turn > maxTurn {

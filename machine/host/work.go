@@ -175,12 +175,15 @@ const (
 	breathPasses = 8 // passes between two looks at the clock
 )
 
-// breathe is called between two passes, holding nothing.
+// mayBreathe counts a pass, and reports whether it is time to look at the clock.
+func (mb *member) mayBreathe() bool {
+	mb.passes = (mb.passes + 1) % breathPasses
+	return mb.passes == 0
+}
+
+// breathe lets others run if it is time to. It is called between two passes, holding
+// nothing.
 func (mb *member) breathe() {
-	if mb.passes++; mb.passes < breathPasses {
-		return
-	}
-	mb.passes = 0
 	now := time.Now()
 	if now.Sub(mb.since) < mb.turn {
 		return
@@ -371,7 +374,6 @@ func (s *shard) runWork(mb *member) bool {
 		s.mu.Unlock()
 
 		w.fn(mb.c)
-		mb.breathe()
 
 		s.mu.Lock()
 		mb.work = nil
@@ -379,6 +381,11 @@ func (s *shard) runWork(mb *member) bool {
 			s.runs++
 		}
 		s.endedLocked(w)
+		if mb.mayBreathe() {
+			s.mu.Unlock()
+			mb.breathe() // with its work ended: else it would look stalled meanwhile
+			s.mu.Lock()
+		}
 	}
 }
 
