@@ -6,10 +6,8 @@ package rig
 
 import (
 	"errors"
-	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"endio"
@@ -88,14 +86,6 @@ func measureBeside(s Spec, e *endio.Engine) (Measurement, error) {
 		delete(m, CPU) // it is mostly that of the flood
 	}
 	return m, err
-}
-
-// openCalls opens the file for blocking calls.
-func openCalls(s Spec, e *endio.Engine) (readerWriterAt, error) {
-	if e == nil {
-		return os.OpenFile(s.Path, openFlags|syscall.O_DIRECT, 0)
-	}
-	return e.OpenFile(s.Path, openFlags, 0, s.options()...)
 }
 
 // floodEngine keeps operations in flight whose handlers run on workers. Their buffers

@@ -265,10 +265,17 @@ func measureCaller(s Spec, e *endio.Engine) (Measurement, error) {
 	if err != nil {
 		return nil, err
 	}
+	return oneLoop(s, func(meter *meter, rec *recorder, stop *atomic.Bool) error {
+		return callerLoop(s, e, files, meter, rec, stop)
+	})
+}
+
+// oneLoop measures what one goroutine does in loop until it is told to stop.
+func oneLoop(s Spec, loop func(*meter, *recorder, *atomic.Bool) error) (Measurement, error) {
 	meter, rec := newMeter(s), newRecorder()
 	var stop atomic.Bool
 	done := make(chan error, 1)
-	go func() { done <- callerLoop(s, e, files, meter, rec, &stop) }()
+	go func() { done <- loop(meter, rec, &stop) }()
 	p := meter.run(func() {}, func() { stop.Store(true) })
 	if err := <-done; err != nil {
 		return nil, err

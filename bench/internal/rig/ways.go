@@ -87,13 +87,7 @@ type readerWriterAt interface {
 // measureCalls makes blocking calls, a goroutine for each of the depth; on
 // os.File if e is nil.
 func measureCalls(s Spec, e *endio.Engine) (Measurement, error) {
-	var file readerWriterAt
-	var err error
-	if e == nil {
-		file, err = os.OpenFile(s.Path, openFlags|syscall.O_DIRECT, 0)
-	} else {
-		file, err = e.OpenFile(s.Path, openFlags, 0, s.options()...)
-	}
+	file, err := openCalls(s, e)
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +106,14 @@ func measureCalls(s Spec, e *endio.Engine) (Measurement, error) {
 		}
 	})
 	return m, errors.Join(err, file.Close())
+}
+
+// openCalls opens the file for blocking calls; as an os.File if e is nil.
+func openCalls(s Spec, e *endio.Engine) (readerWriterAt, error) {
+	if e == nil {
+		return os.OpenFile(s.Path, openFlags|syscall.O_DIRECT, 0)
+	}
+	return e.OpenFile(s.Path, openFlags, 0, s.options()...)
 }
 
 // measureFdatasync is the log on os.File: each goroutine writes a record into
@@ -154,15 +156,9 @@ func measureGroups(s Spec, e *endio.Engine) (Measurement, error) {
 	if err != nil {
 		return nil, err
 	}
-	meter, rec := newMeter(s), newRecorder()
-	var stop atomic.Bool
-	done := make(chan error, 1)
-	go func() { done <- groupLoop(s, e, file, meter, rec, &stop) }()
-	p := meter.run(func() {}, func() { stop.Store(true) })
-	if err := <-done; err != nil {
-		return nil, err
-	}
-	return result(s, p, rec)
+	return oneLoop(s, func(meter *meter, rec *recorder, stop *atomic.Bool) error {
+		return groupLoop(s, e, file, meter, rec, stop)
+	})
 }
 
 func groupLoop(s Spec, e *endio.Engine, file *endio.File, meter *meter, rec *recorder, stop *atomic.Bool) error {
