@@ -176,6 +176,22 @@ func TestShutDown(t *testing.T) {
 	}
 }
 
+// loopDevice makes a loop device over backing, which detach takes apart. It skips the test
+// where there is none.
+func loopDevice(t *testing.T, backing string) (device string, detach func()) {
+	t.Helper()
+	out, err := exec.Command("losetup", "--find", "--show", backing).CombinedOutput()
+	if err != nil {
+		t.Skipf("no loop device: %v: %s", err, out)
+	}
+	device = strings.TrimSpace(string(out))
+	return device, func() {
+		if out, err := exec.Command("losetup", "-d", device).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
+}
+
 // TestDeviceShrinks uses a loop device as a file, and truncates what is behind it.
 func TestDeviceShrinks(t *testing.T) {
 	for _, b := range backendKinds {
@@ -187,16 +203,8 @@ func TestDeviceShrinks(t *testing.T) {
 			if err := os.WriteFile(backing, make([]byte, 8<<20), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			out, err := exec.Command("losetup", "--find", "--show", backing).CombinedOutput()
-			if err != nil {
-				t.Skipf("no loop device: %v: %s", err, out)
-			}
-			device := strings.TrimSpace(string(out))
-			defer func() {
-				if out, err := exec.Command("losetup", "-d", device).CombinedOutput(); err != nil {
-					t.Errorf("%v: %s", err, out)
-				}
-			}()
+			device, detach := loopDevice(t, backing)
+			defer detach()
 			e := openEngine(t, endio.Options{Backend: b})
 			f, err := e.OpenFile(device, os.O_RDWR, 0, endio.Direct)
 			if err != nil {
@@ -248,16 +256,8 @@ func TestDeviceFull(t *testing.T) {
 			if err := errors.Join(os.WriteFile(backing, nil, 0o600), os.Truncate(backing, 8<<20)); err != nil {
 				t.Fatal(err)
 			}
-			out, err := exec.Command("losetup", "--find", "--show", backing).CombinedOutput()
-			if err != nil {
-				t.Skipf("no loop device: %v: %s", err, out)
-			}
-			device := strings.TrimSpace(string(out))
-			defer func() {
-				if out, err := exec.Command("losetup", "-d", device).CombinedOutput(); err != nil {
-					t.Errorf("%v: %s", err, out)
-				}
-			}()
+			device, detach := loopDevice(t, backing)
+			defer detach()
 			e := openEngine(t, endio.Options{Backend: b})
 			f, err := e.OpenFile(device, os.O_RDWR, 0, endio.Direct)
 			if err != nil {
