@@ -78,6 +78,8 @@ type stateGraph struct {
 	limit  int64
 	verify bool // all executions
 	hole   hole
+	// For tests: new states before other choices of steps that were made. Any order must do.
+	choicesLast bool
 
 	mu      sync.Mutex
 	idle    sync.Cond
@@ -277,10 +279,12 @@ func (g *stateGraph) job() (j graphJob, ok bool) {
 		g.started = true
 		return graphJob{from: noState}, true
 	}
-	if k := len(g.jobs) - 1; k >= 0 {
-		j = g.jobs[k]
-		g.jobs = g.jobs[:k]
-		return j, true
+	if !g.choicesLast || !g.someOpen() {
+		if k := len(g.jobs) - 1; k >= 0 {
+			j = g.jobs[k]
+			g.jobs = g.jobs[:k]
+			return j, true
+		}
 	}
 	for ; g.shallow < len(g.open); g.shallow++ {
 		list := &g.open[g.shallow]
@@ -297,6 +301,18 @@ func (g *stateGraph) job() (j graphJob, ok bool) {
 		}
 	}
 	return j, false
+}
+
+// someOpen returns whether a state has tasks to be run.
+func (g *stateGraph) someOpen() bool {
+	for _, list := range g.open[min(g.shallow, len(g.open)):] {
+		for _, n := range list {
+			if g.nodes[n].todo != 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // way returns how a state is reached from the beginning: by depth, the states, the

@@ -67,6 +67,7 @@ type Options struct {
 
 	depthFirst bool          // Cached: see again
 	hole       hole          // for tests: see optimal
+	late       bool          // for tests: see stateGraph.choicesLast
 	ids        *idTable      // for tests: makes searches agree on ids
 	onRun      func(x *Exec) // for tests: called after each execution that counts
 }

@@ -48,7 +48,7 @@ func Cached() Strategy {
 			return newCached(o.MemoryBytes)
 		}
 		g := newStateGraph(o.MemoryBytes, o.VerifyStates)
-		g.hole = o.hole
+		g.hole, g.choicesLast = o.hole, o.late
 		return &graph{g: g}
 	}}
 }
