@@ -54,7 +54,9 @@ func specs(file, ram string) []rig.Spec {
 				rig.Spec{Section: "depth", Row: row, Peer: "caller", How: "caller", Depth: depth})
 		}
 	}
+	// The bare system call in a loop is the ceiling for whoever has the kernel copy the data.
 	all.add(file, rig.Spec{Section: "depth", Row: "page cache/64", Peer: "fio", How: "fio", Cached: true, Depth: 64},
+		rig.Spec{Section: "depth", Row: "page cache/64", Peer: "pread", How: "pread", Cached: true, Depth: 1},
 		rig.Spec{Section: "depth", Row: "page cache/64", Peer: "caller", How: "caller", Cached: true, Depth: 64})
 	for _, write := range []bool{false, true} {
 		row := fast + "/read/16"

@@ -64,6 +64,7 @@ var ways = map[string]struct {
 	peer    bool
 }{
 	"os.File":       {measureCalls, true},
+	"pread":         {measurePread, true},
 	"fdatasync":     {measureFdatasync, true},
 	"buffered":      {measureStream, true},
 	"RWF_DONTCACHE": {measureStream, true},
