@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -51,8 +52,12 @@ func runChild(text string) error {
 	if s.Busy > 0 {
 		runtime.GOMAXPROCS(s.Busy)
 	}
-	m, err := measureHere(s)
+	profiled, err := profile(s.Profile)
 	if err != nil {
+		return err
+	}
+	m, err := measureHere(s)
+	if err := errors.Join(err, profiled()); err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(m)
@@ -76,12 +81,29 @@ var ways = map[string]struct {
 	"group":         {measureGroups, false},
 	"task":          {measureHandlers, false},
 	"inline":        {measureHandlers, false},
+	"handoff":       {measureHandlers, false},
 	"inflight":      {measureInFlight, false},
 	"held":          {measureHeld, false},
 	// With Spec.Count operations in flight on another open file:
 	"beside task":     {measureBeside, false},
 	"beside blocking": {measureBeside, false},
 	"beside os.File":  {measureBeside, true},
+}
+
+// profile writes a CPU profile to path until the returned function is called; no path,
+// no profile.
+func profile(path string) (end func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error { pprof.StopCPUProfile(); return f.Close() }, nil
 }
 
 func measureHere(s Spec) (Measurement, error) {

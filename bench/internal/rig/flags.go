@@ -30,6 +30,7 @@ type settings struct {
 	doc      string
 	readme   string
 	plot     string
+	profile  string
 }
 
 // lookTime is the shortest time that is worth a record: in its first half second fio
@@ -57,6 +58,7 @@ func (s *Suite) parse(args []string, out io.Writer) (settings, error) {
 	rows := f.String("rows", "", "regular expression: only measurements whose name, section/row/peer, matches (-list prints them)")
 	f.StringVar(&o.json, "json", "", "write all measurements to this file")
 	f.StringVar(&o.append, "append", "", "add to the measurements in this file, which must be of the same version and settings, and report all of them")
+	f.StringVar(&o.profile, "profile", "", "write a CPU profile of each measurement but fio's into this directory, of its last round; for a look, not for the record")
 	f.StringVar(&o.doc, "doc", "", "replace the generated part of this Markdown file")
 	if s.Summary != nil {
 		f.StringVar(&o.readme, "readme", "", "replace the summary in this Markdown file")
@@ -115,6 +117,8 @@ func (o *settings) check(given map[string]bool) error {
 		return fmt.Errorf("%w: -mib %d: want %d to %d", errUsage, o.bytes>>20, minMiB, 1<<20)
 	case (o.doc != "" || o.readme != "" || o.plot != "") && o.append == "" && (o.filtered || o.budget > 0):
 		return fmt.Errorf("%w: -doc, -readme and -plot with -rows or -for would drop the other rows from the record: add -append FILE, which collects them", errUsage)
+	case o.profile != "" && (o.doc != "" || o.readme != "" || o.plot != "" || o.append != ""):
+		return fmt.Errorf("%w: -profile slows what it measures: leave out -append, -doc, -readme and -plot, which are for the record", errUsage)
 	}
 	return nil
 }

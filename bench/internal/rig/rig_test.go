@@ -55,7 +55,7 @@ func TestFlags(t *testing.T) {
 		{"-mib 1", "-mib 1: want 16"}, {"-mib 99999999", "-mib 99999999"},
 		{"-rows (", "-rows \"(\": error parsing"}, {"ext4", "\"ext4\" is not a flag"}, {"-nonesuch", "-nonesuch"},
 		{"-json a -append b -doc d -rows x", ""}, {"-doc d -rows x", "add -append"}, {"-readme d -for 3s", "add -append"},
-		{"-plot .", "not defined: -plot"},
+		{"-plot .", "not defined: -plot"}, {"-profile .", ""}, {"-profile . -append f", "leave out -append"}, {"-profile . -doc d", "leave out -append, -doc"},
 	} {
 		_, err := small().parse(strings.Fields(c.args), &bytes.Buffer{})
 		switch {
@@ -383,7 +383,18 @@ func TestWays(t *testing.T) {
 		case "inflight":
 			s.Count = 100_000
 		}
+		s.Profile = filepath.Join(t.TempDir(), "pprof")
+		end, err := profile(s.Profile)
+		if err != nil {
+			t.Fatal(err)
+		}
 		m, err := measureHere(s)
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+		if info, err := os.Stat(s.Profile); err != nil || info.Size() == 0 {
+			t.Errorf("%s: no profile: %v", how, err)
+		}
 		if err != nil && strings.Contains(err.Error(), "the engine runs on") {
 			t.Skip(err)
 		}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -274,6 +275,9 @@ func (b *bench) measureUnit(ctx context.Context, u *unit) ([]outcome, error) {
 		}
 		if s.Limited {
 			s.Cgroup = b.cgroup
+		}
+		if b.o.profile != "" {
+			s.Profile = filepath.Join(b.o.profile, strings.NewReplacer("/", "-", " ", "-", ",", "").Replace(s.Name())+".pprof")
 		}
 		m, err := measure(ctx, s)
 		if ctx.Err() != nil {

@@ -37,6 +37,7 @@ type Spec struct {
 	Limited  bool          `json:"limited"` // in a control group with a memory limit, if there can be one
 	Cgroup   string        `json:"cgroup"`  // filled in by the rig
 	Duration time.Duration `json:"duration"`
+	Profile  string        `json:"profile"` // file for the CPU profile; "": none
 }
 
 // RowName names what is compared.

@@ -23,7 +23,9 @@ import (
 )
 
 // measureHandlers keeps the depth in flight from handlers on workers or on the
-// reaper.
+// reaper. Where there is a hand-off, the handler on the reaper gives the operation to
+// a worker goroutine and does nothing else, as the kernel's dio workqueue has it, and
+// most Go programs with a reaper.
 func measureHandlers(s Spec, e *endio.Engine) (Measurement, error) {
 	files, err := openFiles(s, e)
 	if err != nil {
@@ -39,26 +41,62 @@ func measureHandlers(s Spec, e *endio.Engine) (Measurement, error) {
 		return nil, err
 	}
 	wg.Add(len(ops))
+	// handle counts op and says whether it is to start again; else its turn is over.
+	handle := func(op *endio.Op) bool {
+		now := time.Now()
+		mu.Lock()
+		if meter.measuring.Load() {
+			rec.add(now.Sub(*op.User.(*time.Time)))
+		}
+		failed = errors.Join(failed, op.Err)
+		again := !stop.Load() && failed == nil
+		op.Off = at.get()
+		mu.Unlock()
+		*op.User.(*time.Time) = now
+		if !again {
+			wg.Done()
+		}
+		return again
+	}
+	submit := func(submit func(...*endio.Op) error, ops ...*endio.Op) {
+		if submit(ops...) != nil { // none was started; Open and Close alone can bring that about
+			wg.Add(-len(ops))
+		}
+	}
+	done := func(c *endio.Context, op *endio.Op) {
+		if handle(op) {
+			submit(c.Submit, op)
+		}
+	}
+	if s.How == "handoff" {
+		work, worked := make(chan *endio.Op, len(ops)), make(chan struct{})
+		done = func(_ *endio.Context, op *endio.Op) { work <- op }
+		go func() {
+			var again []*endio.Op
+			for op := range work {
+				again = again[:0]
+				for more := true; more; {
+					if handle(op) {
+						again = append(again, op)
+					}
+					select {
+					case op, more = <-work:
+					default:
+						more = false
+					}
+				}
+				submit(e.Submit, again...)
+			}
+			close(worked)
+		}()
+		defer func() { close(work); <-worked }()
+	}
 	for _, op := range ops {
 		op.In = endio.Task
-		if s.How == "inline" {
+		if s.How != "task" {
 			op.In = endio.Inline
 		}
-		op.Done = func(c *endio.Context, op *endio.Op) {
-			now := time.Now()
-			mu.Lock()
-			if meter.measuring.Load() {
-				rec.add(now.Sub(*op.User.(*time.Time)))
-			}
-			failed = errors.Join(failed, op.Err)
-			again := !stop.Load() && failed == nil
-			op.Off = at.get()
-			mu.Unlock()
-			*op.User.(*time.Time) = now
-			if !again || c.Submit(op) != nil {
-				wg.Done()
-			}
-		}
+		op.Done = done
 		*op.User.(*time.Time) = time.Now()
 	}
 	if err := e.Submit(ops...); err != nil {
