@@ -57,16 +57,50 @@ func (e *hostEnv) Failf(_ machine.Context, format string, args ...any) {
 	e.t.Errorf(format, args...)
 }
 
-// finish waits for what must be true in the end: long, because a machine may be slow.
+// finish waits for what must be true in the end: long, because a machine may be slow. A
+// time in which the process as a whole stood still counts as no more than one look.
 func (e *hostEnv) finish() {
 	for _, end := range e.end {
-		deadline := time.Now().Add(30 * time.Second)
+		patience := 30 * time.Second
 		for !end.cond() {
-			if time.Now().After(deadline) {
+			if patience < 0 {
 				e.t.Fatalf("in the end not true: %s", end.what)
 			}
+			since := time.Now()
 			time.Sleep(50 * time.Microsecond) // sleep: looks at intervals
+			patience -= min(time.Since(since), 10*time.Millisecond)
 		}
+	}
+}
+
+// TestStallsWhileItRuns lets an instance get to its end as soon as it is told to stall:
+// it has not ended while it is being told.
+func TestStallsWhileItRuns(t *testing.T) {
+	m, err := New(Config{Shards: 1, MaxShards: 1, UseThreads: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Start()
+	release, told := make(chan struct{}), make(chan bool)
+	var w *work
+	w = m.NewWork("t.work", 0, func(machine.Context) { <-release }, func(machine.Context) {
+		close(release)
+		ended := false
+		for range 50 {
+			time.Sleep(100 * time.Microsecond) // sleep: long enough for an instance that would end
+			w.s.mu.Lock()
+			ended = ended || !w.running
+			w.s.mu.Unlock()
+		}
+		told <- ended
+	}).(*work)
+	w.Queue(m.Anyone())
+	if <-told {
+		t.Error("an instance ended while it was told that it stalls")
+	}
+	w.Disable(m.Anyone())
+	if err := m.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -157,7 +157,10 @@ type member struct {
 	c    *Context
 	w    *waiter
 	role lockdep.Chan[struct{}] // told to look whether it is active, or the shard closed; has room for one
-	work *work                  // guarded by shard.mu
+	work *work                  // guarded by shard.mu, as stalling
+	// stalling is set while the monitor tells the item of work that this instance stalls:
+	// the instance, which may get to its end meanwhile, does not end before that.
+	stalling bool
 
 	// For breathe; of the member's goroutine alone.
 	passes int
@@ -293,6 +296,9 @@ func (s *shard) serve(mb *member) {
 // the rest of its batch, and its place. One that ends by itself leaves nothing.
 func (s *shard) replace(mb *member) {
 	s.mu.Lock()
+	for mb.stalling {
+		s.ended.Wait()
+	}
 	w, active := mb.work, s.active == mb
 	if active {
 		s.active = nil
@@ -376,6 +382,9 @@ func (s *shard) runWork(mb *member) bool {
 		w.fn(mb.c)
 
 		s.mu.Lock()
+		for mb.stalling {
+			s.ended.Wait()
+		}
 		mb.work = nil
 		if s.active == mb {
 			s.runs++
@@ -397,8 +406,9 @@ func (s *shard) stall(c *Context, runs uint64) bool {
 		s.mu.Unlock()
 		return false
 	}
-	w := s.active.work
-	w.onItsOwn = true
+	mb := s.active
+	w := mb.work
+	w.onItsOwn, mb.stalling = true, true
 	s.runs++
 	s.active = nil
 	s.ended.Broadcast()
@@ -407,6 +417,8 @@ func (s *shard) stall(c *Context, runs uint64) bool {
 		w.stalled(c) // queues what is left, and so activates a member
 	}
 	s.mu.Lock()
+	mb.stalling = false
+	s.ended.Broadcast()
 	if s.active == nil && !s.closed {
 		s.activateLocked() // the port needs one in any case
 	}

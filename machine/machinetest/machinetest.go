@@ -310,10 +310,7 @@ func sleeper(e Env) (w machine.Work, release func(machine.Context), stalls, over
 		if c.InTask() || c.CPU() != 1 {
 			e.Failf(c, "stalled is called in a task (%v) or on CPU %d, want atomic on CPU 1", c.InTask(), c.CPU())
 		}
-		if over.Load() != 0 {
-			e.Failf(c, "stalled is called when the function has ended")
-		}
-		stalls.Add(1)
+		stalls.Add(1) // where an instance runs on meanwhile, over may be set by now: it ends later
 	})
 	return w, func(c machine.Context) { k.Add(c, 1); q.Wake(c) }, stalls, over
 }
