@@ -70,7 +70,8 @@ func (e *Engine) NewQueue(o QueueOptions) (*Queue, error) {
 
 // Submit starts operations; their handlers run in the Caller context. On an
 // error none of them was started. Called by a handler, it gives the operations
-// to the kernel together with those of the handlers that follow.
+// to the kernel together with those of the handlers that follow; or after some
+// milliseconds without any, if the handler keeps its goroutine for so long.
 func (q *Queue) Submit(ops ...*Op) error {
 	if q.closed {
 		return fmt.Errorf("submit: queue: %w", ErrClosed)

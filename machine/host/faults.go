@@ -51,14 +51,15 @@ type Faults struct {
 	devices map[*faulty]struct{}
 }
 
-// A FaultRule lets requests fail.
+// A FaultRule lets requests fail, or get no answer.
 type FaultRule struct {
 	Ops   []Op                // which; nil: all
 	Match func(*Request) bool // and of those which; nil: all. Any goroutine, not blocking
 	P     float64             // and of those how many
 	Limit int64               // at most so many; 0: no limit
-	Errno syscall.Errno       // what they get
+	Errno syscall.Errno       // what they get; 0: no error
 	Done  bool                // the request is performed all the same: only the answer is lost
+	Hold  bool                // their completions are kept back until the next Faults.Release
 
 	struck atomic.Int64
 }
@@ -95,8 +96,8 @@ func (f *Faults) Counts() map[string]int64 {
 // it. Hold and Release may be called at any time by any goroutine.
 func (f *Faults) Hold() { f.holding.Store(true) }
 
-// Release lets all completions that Hold has kept back arrive, in the order in which
-// they came.
+// Release lets all completions that Hold, or a rule, has kept back arrive, in the order in
+// which they came.
 func (f *Faults) Release() {
 	f.holding.Store(false)
 	f.mu.Lock()
@@ -165,6 +166,7 @@ type faulty struct {
 type standIn struct {
 	Request
 	errno syscall.Errno // in place of the result, if not 0
+	hold  bool          // its completion
 }
 
 func newFaulty(d device, f *Faults) *faulty {
@@ -206,7 +208,10 @@ func (w *faulty) start(r *Request, ud uint64) bool {
 	s := &standIn{Request: Request{Op: r.Op, File: r.File, Buf: r.Buf, Iovs: r.Iovs, Vec: r.Vec,
 		Off: r.Off, Len: r.Len, Flags: r.Flags, Async: r.Async}}
 	var done bool
-	if s.errno, done = w.ruleLocked(r); s.errno != 0 && !done {
+	if rule := w.ruleLocked(r); rule != nil {
+		s.errno, done, s.hold = rule.Errno, rule.Done, rule.Hold
+	}
+	if s.errno != 0 && !done {
 		s.Op = OpNop
 	} else if s.errno == 0 {
 		w.shortenLocked(&s.Request)
@@ -222,11 +227,10 @@ func (w *faulty) start(r *Request, ud uint64) bool {
 	return true
 }
 
-// ruleLocked returns the error that the rules have for r, and whether r is
-// performed in spite of it.
-func (w *faulty) ruleLocked(r *Request) (syscall.Errno, bool) {
+// ruleLocked returns the rule that strikes r, or nil.
+func (w *faulty) ruleLocked(r *Request) *FaultRule {
 	if r.Op == OpNop || r.Op == OpCancelled {
-		return 0, false
+		return nil
 	}
 	for i := range w.f.Rules {
 		rule := &w.f.Rules[i]
@@ -240,10 +244,12 @@ func (w *faulty) ruleLocked(r *Request) (syscall.Errno, bool) {
 		if n := rule.struck.Add(1); rule.Limit != 0 && n > rule.Limit {
 			continue
 		}
-		w.f.counts[faultError].Add(1)
-		return rule.Errno, rule.Done
+		if rule.Errno != 0 {
+			w.f.counts[faultError].Add(1)
+		}
+		return rule
 	}
-	return 0, false
+	return nil
 }
 
 // shortenLocked may cut the transfer of r.
@@ -340,7 +346,7 @@ func (w *faulty) takeLocked(cqe *uring.CQE) bool {
 	case s.errno != 0:
 		cqe.Res = -int32(s.errno)
 	}
-	if w.f.holding.Load() {
+	if s.hold || w.f.holding.Load() {
 		w.f.counts[faultHold].Add(1)
 		w.held = append(w.held, *cqe)
 		return false

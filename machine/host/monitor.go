@@ -21,16 +21,16 @@ type monitor struct {
 	news     lockdep.Chan[struct{}] // watching or closing was set; has room for one
 	ended    lockdep.WaitGroup      // run
 
-	shardRuns []uint64           // last seen, by shard
-	stalled   bool               // a shard has, at the last look
-	portRuns  map[*Port]slowSeen // last seen
+	shardRuns []uint64 // last seen, by shard
+	stalled   bool     // a shard has, at the last look
 }
 
-// slowSeen is an Inline handler that was seen running.
-type slowSeen struct {
-	runs     uint64
-	since    time.Time
-	reported bool
+// looked is what the monitor has seen of a port when it last looked.
+type looked struct {
+	left     uint64    // Port.left
+	runs     uint64    // Port.runs
+	since    time.Time // when runs was new
+	reported bool      // the Inline handler that runs since then
 }
 
 // After a stall the next looks come sooner, until so many have found no other:
@@ -50,7 +50,6 @@ func (o *monitor) init(m *Machine) {
 	o.news.SetClass(className("monitor.news"))
 	lockdep.SetClass(&o.ended, className("monitor"))
 	o.shardRuns = make([]uint64, len(m.shards))
-	o.portRuns = make(map[*Port]slowSeen)
 	for i := range m.shards {
 		o.c = append(o.c, &Context{m: m, cpu: machine.CPU(i), atomic: true})
 	}
@@ -174,18 +173,24 @@ func (o *monitor) look() bool {
 }
 
 func (o *monitor) lookAtPort(p *Port) bool {
-	runs := p.runs.Load()
-	seen, ok := o.portRuns[p]
-	if !ok || seen.runs != runs {
-		o.portRuns[p] = slowSeen{runs: runs, since: time.Now()}
-		return true
+	seen, busy := &p.looked, false
+	if left := p.left.Load(); left&1 == 1 {
+		busy = true
+		if left == seen.left {
+			p.flushLeft(left)
+		}
+		seen.left = left
 	}
-	if runs&1 == 0 {
-		return false
+	runs := p.runs.Load()
+	switch {
+	case runs != seen.runs:
+		seen.runs, seen.since, seen.reported = runs, time.Now(), false
+		return true
+	case runs&1 == 0:
+		return busy
 	}
 	if d := time.Since(seen.since); d >= o.m.cfg.SlowInline && !seen.reported {
 		seen.reported = true
-		o.portRuns[p] = seen
 		if pc, f := p.what.Load(), p.where.Load(); p.runs.Load() == runs && o.m.cfg.OnSlowInline != nil {
 			o.m.Report(func() { o.m.cfg.OnSlowInline(pc, f, d) })
 		}

@@ -88,6 +88,12 @@ type Port struct {
 	// enters the kernel: what they submit goes with it. Guarded by submitMu.
 	gathering bool
 
+	// left is odd while something was started that waits for the next flush. Written under
+	// submitMu; the monitor reads it, and flushes what stays.
+	left   atomic.Uint64
+	away   atomic.Bool // the leader is in the kernel, or on its way back; set under submitMu
+	looked looked      // the monitor's
+
 	_      [cacheLine]byte
 	reapMu lockdep.Mutex
 	cqes   [reapBatch]uring.CQE // guarded by reapMu
@@ -143,8 +149,10 @@ func (p *Port) Shard() int { return int(p.rc.cpu) }
 func (p *Port) InFlight() int64 { return p.inFlight.Load() }
 
 // Submit accepts r, which gets its Complete. With flush it is started at once if
-// the device has room, unless the leader is about to do so; without, at the latest
-// when somebody waits in the port. Any context may call it; it does not wait for I/O.
+// the device has room, unless the leader is about to do so; without, when somebody
+// waits in the port, as soon as the monitor sees that nobody does, or at once if
+// the leader is in the kernel and would not learn of it. Any context may call it; it
+// does not wait for I/O.
 func (p *Port) Submit(flush bool, r *Request) {
 	p.accept(1)
 	p.submitMu.Lock()
@@ -152,7 +160,31 @@ func (p *Port) Submit(flush bool, r *Request) {
 		p.lines.push(r)
 		p.startLocked()
 	}
-	if n := p.dev.unflushed(); n >= int(p.enough.Load()) || flush && !p.gathering {
+	if n := p.dev.unflushed(); n >= int(p.enough.Load()) || (flush || p.away.Load()) && !p.gathering {
+		p.flushLocked()
+	} else if n > 0 {
+		p.leftLocked(true)
+	}
+	p.submitMu.Unlock()
+}
+
+// leftLocked notes whether something waits for the next flush.
+func (p *Port) leftLocked(yes bool) {
+	if p.left.Load()&1 == 1 == yes {
+		return
+	}
+	p.left.Add(1)
+	if yes {
+		p.m.watch()
+	}
+}
+
+// flushLeft flushes what was left when left was seen, if that is still so. Whoever has
+// left it may be busy: the owner of a queue in a handler.
+func (p *Port) flushLeft(left uint64) {
+	p.submitMu.Lock()
+	if !p.closed && p.left.Load() == left {
+		p.startLocked()
 		p.flushLocked()
 	}
 	p.submitMu.Unlock()
@@ -229,14 +261,17 @@ func (p *Port) retryLocked() {
 
 // flushLocked hands what was started to the kernel. If that is short of memory
 // (EAGAIN) or wants completions reaped first (EBUSY), the rest stays queued,
-// and the next wait, which comes as long as something is in flight, tries again.
+// and the next wait, or the monitor, tries again.
 func (p *Port) flushLocked() {
 	if p.dev.unflushed() == 0 {
+		p.leftLocked(false)
 		return
 	}
 	switch err := p.dev.flush(); err {
 	case nil:
+		p.leftLocked(false)
 	case syscall.EAGAIN, syscall.EBUSY:
+		p.leftLocked(true)
 		p.retryLocked()
 	default:
 		p.m.bug(fmt.Errorf("submit to port: %w", err))
@@ -378,8 +413,12 @@ func (p *Port) wait() {
 		p.submitMu.Unlock()
 		return
 	}
+	p.leftLocked(false)
+	p.away.Store(true)
 	p.submitMu.Unlock()
-	switch err := p.dev.wait(submit); err {
+	err := p.dev.wait(submit)
+	p.away.Store(false)
+	switch err {
 	case nil, syscall.EINTR:
 	case syscall.EAGAIN, syscall.EBUSY:
 		runtime.Gosched() // the kernel is short of memory: reap, then try again
