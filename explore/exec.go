@@ -4,7 +4,6 @@ package explore
 
 import (
 	"fmt"
-	"runtime"
 	"runtime/debug"
 )
 
@@ -58,7 +57,7 @@ func (x *Exec) run() bool {
 		h.beats.Add(1)
 		x.checked = x.epoch <= 3 || x.epoch%checkEvery == 0 || x.tracing != nil
 		if x.checked {
-			x.goroutines = runtime.NumGoroutine() - len(x.coros.all)
+			x.goroutines = others()
 		}
 	}
 	if !x.strat.begin(x) {

@@ -218,11 +218,11 @@ func Replay(p *Program, token string, o Options) (*Result, error) {
 	done := make(chan struct{})
 	var all []*Failure
 	var tr *Trace
-	go func() {
+	own(func() {
 		defer close(done)
 		s.heartbeat.adopt(goid())
 		all, tr = s.replayOnce(sched, true)
-	}()
+	})
 	if f, _ := s.heartbeat.watchdog(done, &o, nil); f != nil {
 		return s.abandoned(f), nil
 	}

@@ -113,7 +113,7 @@ func (s *searching) runParallel(ctx context.Context, xs []*Exec) {
 	var wg sync.WaitGroup
 	for i, x := range xs {
 		wg.Add(1)
-		go func() {
+		own(func() {
 			defer wg.Done()
 			s.worker(func(cur **Exec) {
 				*cur = x
@@ -128,7 +128,7 @@ func (s *searching) runParallel(ctx context.Context, xs []*Exec) {
 					g.g.stop() // when one ends, there is nothing left or all shall end
 				}
 			})
-		}()
+		})
 	}
 	wg.Wait()
 }

@@ -81,7 +81,7 @@ type Exec struct {
 	coros     coroutines
 	heartbeat *heartbeat
 	// goroutines is how many there were at the start of the execution that are
-	// not coroutines of this Exec.
+	// not those of a search.
 	goroutines int
 }
 

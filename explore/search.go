@@ -25,10 +25,10 @@ func Explore(ctx context.Context, p *Program, o Options) (*Result, error) {
 	}
 	s := newSearch(p, &o)
 	done := make(chan struct{})
-	go func() {
+	own(func() {
 		defer close(done)
 		s.run(ctx)
-	}()
+	})
 	f, bound := s.heartbeat.watchdog(done, &o, s.report)
 	if f != nil {
 		return s.abandoned(f), nil
@@ -175,7 +175,7 @@ func (s *searching) workers() []*Exec {
 func (s *searching) worker(f func(cur **Exec)) {
 	var cur *Exec
 	ended := make(chan struct{})
-	go func() {
+	own(func() {
 		defer close(ended)
 		id := goid()
 		s.heartbeat.adopt(id)
@@ -189,7 +189,7 @@ func (s *searching) worker(f func(cur **Exec)) {
 		f(&cur)
 		regular = true
 		cur.coros.stop()
-	}()
+	})
 	<-ended
 }
 

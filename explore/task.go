@@ -302,6 +302,8 @@ type coroutines struct {
 func (cs *coroutines) start(t *Task) *coroutine {
 	c := &coroutine{}
 	c.next, c.stop = iter.Pull(func(yield func(struct{}) bool) {
+		owned.Add(1)
+		defer owned.Add(-1)
 		c.yield = yield
 		c.goid = goid()
 		t.x.heartbeat.adopt(c.goid)

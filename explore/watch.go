@@ -239,11 +239,29 @@ const maxInspected = 1000
 // maxDumps bounds how often the stacks of all goroutines are looked through.
 const maxDumps = 50
 
+// owned counts the goroutines that searches of this process have started, so that two
+// searches at a time do not take each other's for strays: each suspicion costs a dump of
+// all stacks, for which the whole process stops.
+var owned atomic.Int64
+
+// others returns how many goroutines no search has started. A goroutine that begins or ends
+// right now may be counted: that costs a dump.
+func others() int { return runtime.NumGoroutine() - int(owned.Load()) }
+
+// own runs f on a new goroutine of a search.
+func own(f func()) {
+	owned.Add(1)
+	go func() {
+		defer owned.Add(-1)
+		f()
+	}()
+}
+
 // checkStrays looks for goroutines that the program has started, if there are
 // more goroutines than there were.
 func (x *Exec) checkStrays() {
 	h := x.heartbeat
-	n := runtime.NumGoroutine() - len(x.coros.all)
+	n := others()
 	if h == nil || n <= x.goroutines {
 		return
 	}
@@ -265,7 +283,7 @@ func (x *Exec) checkStrays() {
 // ours reports whether a goroutine's creator is the explorer itself: a coroutine
 // or worker that has not been adopted yet.
 func ours(creator string) bool {
-	return strings.HasPrefix(creator, "iter.Pull") || strings.HasPrefix(creator, packagePrefix+"(*searching).")
+	return strings.HasPrefix(creator, "iter.Pull") || creator == packagePrefix+"own"
 }
 
 func strayFailure(g stuck) *Failure {
