@@ -42,6 +42,9 @@ type uncached struct {
 	closed  bool   // guarded by sweepMu, as the next two
 	touched []span // what was dropped, rounded outwards; overlaps are rare
 	merged  int    // len(touched) when it had none
+	stuck   bool   // patience was in vain the last time
+
+	noted atomic.Int64 // transfers ever
 
 	mu      lockdep.Mutex
 	spans   []span // transferred and not dropped, oldest first; guarded by mu, as all below
@@ -77,8 +80,8 @@ const (
 	uncachedIdle = 50 * time.Millisecond
 	// readAhead bounds what the kernel reads on its own, and the size of a folio.
 	readAhead = 2 << 20
-	// dropTries is how often a page that does not go is tried in the last sweep.
-	dropTries = 3
+	// patience is how long the last sweep waits for pages that do not go.
+	patience = 500 * time.Millisecond
 )
 
 // setUncached makes f leave nothing in the page cache.
@@ -112,6 +115,7 @@ func (u *uncached) note(kind Kind, off int64, n int) {
 	}
 	page := int64(os.Getpagesize())
 	s := span{start: off / page * page, end: (off + int64(n) + page - 1) / page * page, dirty: kind == Write}
+	u.noted.Add(1)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.pending += s.end - s.start
@@ -135,7 +139,7 @@ func (u *uncached) note(kind Kind, off int64, n int) {
 // settle does what a transfer or sync that was noted makes due. It may block.
 func (u *uncached) settle(kind Kind) {
 	if kind > Write {
-		u.sweep(0)
+		u.finish()
 		return
 	}
 	u.mu.Lock()
@@ -201,17 +205,51 @@ func (u *uncached) sweepLocked(keep int64) {
 		u.drop(s)
 	}
 	if u.touch(spans); keep == 0 {
-		for _, s := range u.touched {
-			// A page that somebody else has locked for a moment stays; one that somebody
-			// else uses stays for good.
-			for range dropTries {
-				u.drop(s)
-				if u.empty(s) {
-					break
-				}
-			}
+		u.dropTouchedLocked()
+	}
+}
+
+// dropTouchedLocked drops the neighbourhood of all that was transferred, and
+// keeps in mind what did not go.
+func (u *uncached) dropTouchedLocked() {
+	if len(u.touched) == 0 {
+		return
+	}
+	u.touched = slices.DeleteFunc(u.touched, func(s span) bool {
+		u.drop(s)
+		return u.empty(s)
+	})
+	if u.merged = len(u.touched); u.merged == 0 {
+		u.stuck = false
+	}
+}
+
+// finish drops everything, and tries again what did not go. A page can't go while
+// anybody has a reference to it, and the kernel itself takes one for a moment:
+// the end of a write-back, which then drops the page, and whoever looks for dirty
+// pages, which holds 31 at a time. On a busy machine such a thread may be put
+// aside in the middle, and there is nothing to wait for but time. What somebody
+// else uses stays, and makes nobody wait a second time. Nor does one wait while
+// there are new transfers, whose pages are here by right and go later.
+func (u *uncached) finish() {
+	noted := u.noted.Load()
+	u.sweepMu.Lock()
+	defer u.sweepMu.Unlock()
+	u.sweepLocked(0)
+	wait := time.Millisecond
+	for end := time.Now().Add(patience); len(u.touched) > 0 && u.noted.Load() == noted; wait = min(2*wait, patience/20) {
+		if u.stuck || time.Now().After(end) {
+			u.stuck = true
+			u.touched, u.merged = u.touched[:0], 0
+			return
 		}
-		u.touched, u.merged = u.touched[:0], 0
+		u.sweepMu.Unlock()
+		time.Sleep(wait) // polls: the kernel's references to pages, of which it gives no word
+		u.sweepMu.Lock()
+		if u.closed {
+			return
+		}
+		u.dropTouchedLocked()
 	}
 }
 
@@ -276,13 +314,13 @@ func (u *uncached) idle() {
 	}
 	u.armed, u.burst = false, 0
 	u.mu.Unlock()
-	u.sweep(0)
+	u.finish()
 }
 
 // close drops everything. No transfer is in flight, and none comes after it.
 func (u *uncached) close() {
+	u.finish()
 	u.sweepMu.Lock()
-	u.sweepLocked(0)
 	u.closed = true // the timer, if it is on its way, finds it
 	u.sweepMu.Unlock()
 	u.mu.Lock()

@@ -121,6 +121,57 @@ func TestUncachedIdle(t *testing.T) {
 	}
 }
 
+// TestUncachedForeign maps a page of the file, which then can't go: Sync gives up on
+// it, and the next one after it was unmapped takes it with the rest.
+func TestUncachedForeign(t *testing.T) {
+	path := filepath.Join(uncachedDir(t), "file")
+	e, err := endio.Open(endio.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	f, err := e.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600, endio.Uncached)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	write := func() {
+		t.Helper()
+		if _, err := f.WriteAt(make([]byte, 64<<10), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Sync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	foreign, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer foreign.Close()
+	mapped, err := unix.Mmap(int(foreign.Fd()), 0, os.Getpagesize(), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mapped[0] != 0 {
+		t.Error("wrong data")
+	}
+	for range 2 { // it waits the first time only
+		write()
+		if n := residentPages(t, path); n == 0 {
+			t.Error("no page is resident, and one is mapped")
+		}
+	}
+	if err := unix.Munmap(mapped); err != nil {
+		t.Fatal(err)
+	}
+	write()
+	if n := residentPages(t, path); n != 0 {
+		t.Errorf("%d pages are resident after they were unmapped", n)
+	}
+}
+
 // pattern fills b with what belongs at off.
 func pattern(b []byte, off int64, pass byte) {
 	for i := range b {
