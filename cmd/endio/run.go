@@ -85,20 +85,26 @@ func (r *runCmd) Run(c *console) error {
 	if err != nil {
 		return &exitError{exitBadInput, err}
 	}
+	// Opened before the jobs run, since what they measure would have nowhere to go.
+	out, closeOut := c.out, func() error { return nil }
+	if r.Output != "" {
+		file, err := os.Create(r.Output)
+		if err != nil {
+			return &exitError{exitFailed, fmt.Errorf("--output: %w", err)}
+		}
+		out, closeOut = file, file.Close
+	}
 	engine, err := endio.Open(endio.Options{Backend: backends[r.Backend]})
 	if err != nil {
-		return &exitError{exitFailed, fmt.Errorf("open engine: %w", err)}
+		return &exitError{exitFailed, errors.Join(err, closeOut())}
 	}
 	result, err := r.run(c, plan, engine)
-	if err != nil {
-		return &exitError{exitFailed, errors.Join(err, engine.Close())}
-	}
 	report := jobrun.NewReport(result, moduleVersion())
 	report.Endio.Engine = engine.Stats()
-	if err := errors.Join(r.print(c, report), engine.Close()); err != nil {
-		return &exitError{exitFailed, err}
+	if printErr := writeReport(out, report, r.JSON || r.OutputFormat == "json"); printErr != nil {
+		err = errors.Join(err, fmt.Errorf("print the results: %w", printErr))
 	}
-	return judge(c, report, result, limits)
+	return judge(c, report, result, limits, errors.Join(err, closeOut(), engine.Close()))
 }
 
 var backends = map[string]endio.Backend{"auto": endio.Auto, "io_uring": endio.IOUring, "threads": endio.Threads}
@@ -158,8 +164,8 @@ func (r *runCmd) run(c *console, plan *jobrun.Plan, engine *endio.Engine) (*jobr
 		first := time.Now()
 		for {
 			select {
-			case <-signals:
-				if time.Since(first) > sameKeystroke {
+			case s := <-signals:
+				if insists(s) && time.Since(first) > sameKeystroke {
 					os.Exit(exitFailed)
 				}
 			case <-done:
@@ -172,20 +178,6 @@ func (r *runCmd) run(c *console, plan *jobrun.Plan, engine *endio.Engine) (*jobr
 	return jobrun.Run(ctx, plan, jobrun.NewEngine(engine), jobrun.Options{Progress: progress.show, ProgressEvery: progressEvery})
 }
 
-// print writes the report where the flags say.
-func (r *runCmd) print(c *console, report *jobrun.Report) (err error) {
-	out := c.out
-	if r.Output != "" {
-		file, err := os.Create(r.Output)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, file.Close()) }()
-		out = file
-	}
-	return writeReport(out, report, r.JSON || r.OutputFormat == "json")
-}
-
 func writeReport(out io.Writer, report *jobrun.Report, asJSON bool) error {
 	if !asJSON {
 		return report.WriteText(out)
@@ -196,8 +188,9 @@ func writeReport(out io.Writer, report *jobrun.Report, asJSON bool) error {
 	return encoder.Encode(report)
 }
 
-// judge prints the verdicts and decides on the exit code.
-func judge(c *console, report *jobrun.Report, result *jobrun.Result, limits []*jobrun.Assertion) error {
+// judge prints the verdicts and decides on the exit code. err is what went wrong
+// beside the jobs.
+func judge(c *console, report *jobrun.Report, result *jobrun.Result, limits []*jobrun.Assertion, err error) error {
 	failed := result.Interrupted
 	for _, limit := range limits {
 		for _, v := range limit.Judge(report) {
@@ -207,7 +200,7 @@ func judge(c *console, report *jobrun.Report, result *jobrun.Result, limits []*j
 			}
 		}
 	}
-	if err := result.Failed(); err != nil {
+	if err := errors.Join(result.Failed(), err); err != nil {
 		return &exitError{exitFailed, err}
 	}
 	if failed {

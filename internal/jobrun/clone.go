@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"endio"
 	"endio/fiojob"
 	"endio/internal/iogen"
 )
@@ -29,8 +30,10 @@ type Clone struct {
 	regionBytes int64
 	totalBytes  int64 // of one loop
 
+	// Set by openFiles.
+	files []File
+
 	// Set by open.
-	files   []File
 	regions []*iogen.Region
 	sizes   [fiojob.Dirs]iogen.Sizes
 	queue   Queue
@@ -91,7 +94,7 @@ func (c *Clone) work(ctx context.Context, engine Engine) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer c.live.phase.Store(phaseDone)
-	if err := c.open(engine); err != nil {
+	if err := c.open(ctx, engine); err != nil {
 		c.fail(err)
 		c.fail(c.close())
 		return
@@ -112,6 +115,9 @@ func (c *Clone) work(ctx context.Context, engine Engine) {
 // loop runs the job once: issue, make durable, verify.
 func (c *Clone) loop(ctx context.Context) {
 	start := c.clock()
+	for _, s := range c.shares {
+		s.target.used.Store(true)
+	}
 	if !c.Job.VerifyOnly {
 		c.drive(ctx)
 		c.endSync()
@@ -129,9 +135,9 @@ func (c *Clone) mustVerify() bool {
 	return c.Job.Verify != fiojob.NoChecksum && (c.Job.VerifyOnly || c.Job.DoVerify && c.Job.Pattern.Uses[fiojob.Write])
 }
 
-// open opens the files, builds the regions and makes the queue.
-func (c *Clone) open(engine Engine) error {
-	c.stats = newCloneStats()
+// openFiles opens the files and checks that the job's operations on them are
+// possible.
+func (c *Clone) openFiles(engine Engine) error {
 	flags := os.O_RDONLY
 	if (c.Job.Pattern.Uses[fiojob.Write] || c.Job.Pattern.Uses[fiojob.Trim]) && !c.Job.VerifyOnly {
 		flags = os.O_RDWR | os.O_CREATE
@@ -146,10 +152,61 @@ func (c *Clone) open(engine Engine) error {
 		file, err := openWith(flags, func(flags int) (File, error) {
 			return engine.Open(s.target.path, flags, 0o666, Mode{Direct: c.Job.Direct, Uncached: c.Job.Uncached})
 		})
+		if errors.Is(err, endio.ErrNoDirect) {
+			return fmt.Errorf("%w (direct=0 in the job file)", err)
+		}
 		if err != nil {
 			return err
 		}
 		c.files = append(c.files, file)
+		if c.Job.Direct {
+			if err := c.checkAlign(s, int64(file.Align().Offset)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkAlign refuses a job whose direct I/O on a share would not be aligned, and
+// names the option that is to blame. The engine would refuse each operation, but
+// it knows no options.
+func (c *Clone) checkAlign(s share, align int64) error {
+	job := c.Job
+	refuse := func(format string, args ...any) error {
+		return fmt.Errorf("%s: %w: offsets and lengths must be multiples of %d bytes, and %s does not give such: change it, or use direct=0",
+			s.target.path, endio.ErrAlignment, align, fmt.Sprintf(format, args...))
+	}
+	if s.start%align != 0 {
+		return refuse("a start at byte %d (offset, offset_increment)", s.start)
+	}
+	for dir := range fiojob.Trim { // a trim is a fallocate, which needs no alignment
+		if !job.Pattern.Uses[dir] {
+			continue
+		}
+		b := job.BlockSizes[dir]
+		for _, part := range b.Split {
+			if part.Bytes%align != 0 {
+				return refuse("a block of %d bytes (bssplit)", part.Bytes)
+			}
+		}
+		switch {
+		case b.Split == nil && b.MinBytes%align != 0:
+			return refuse("a block of %d bytes (bs)", b.MinBytes)
+		case b.Split == nil && b.MinBytes != b.MaxBytes && job.Unaligned && align > 1:
+			return refuse("a range of %d to %d bytes with bs_unaligned", b.MinBytes, b.MaxBytes)
+		case job.Pattern.Random && job.BlockAlign[dir]%align != 0:
+			return refuse("blockalign=%d", job.BlockAlign[dir])
+		case job.Pattern.SkipBytes%align != 0:
+			return refuse("a step of %d bytes (rw=%v)", job.Pattern.SkipBytes, job.Pattern)
+		}
+	}
+	return nil
+}
+
+// open builds the regions and makes the queue, once the files are open.
+func (c *Clone) open(ctx context.Context, engine Engine) error {
+	for _, s := range c.shares {
 		region, err := iogen.NewRegion(c.layout(s), c.rng)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.target.path, err)
@@ -170,7 +227,7 @@ func (c *Clone) open(engine Engine) error {
 	c.free = append(c.free, queue.Requests()...)
 	c.batch = make([]*Request, 0, len(c.free))
 	for _, r := range c.free {
-		if !c.Job.ZeroBuffers {
+		if !c.Job.ZeroBuffers && ctx.Err() == nil {
 			fillRandom(r.Buf, c.rng)
 		}
 	}
@@ -252,6 +309,7 @@ func (c *Clone) close() error {
 	for _, file := range c.files {
 		errs = append(errs, file.Close())
 	}
+	c.queue, c.files = nil, nil
 	return errors.Join(errs...)
 }
 

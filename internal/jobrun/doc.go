@@ -12,10 +12,12 @@
 // tested without one.
 //
 // [Run] lays the files out, runs wave after wave, verifies, and returns a
-// [Result]. [Report] has its numbers under fio's names.
+// [Result]. [Report] has its numbers under fio's names. A job that can not start
+// is reported, and the others run.
 //
 // # Stopping
 //
 // When the context of Run is cancelled, each clone stops issuing, waits for what
-// is in flight, skips the verify phase, and Run returns what was measured.
+// is in flight, skips the verify phase, and Run returns what was measured. A file
+// that was made for a job and not yet used by it is removed.
 package jobrun

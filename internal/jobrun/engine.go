@@ -43,6 +43,7 @@ type File interface {
 	Fallocate(off, bytes int64) error
 	PunchHole(off, bytes int64) error
 	Size() (int64, error)
+	Align() endio.Align
 	Close() error
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"endio"
 	"endio/fiojob"
 )
 
@@ -59,6 +60,8 @@ func (f *testFile) note(call string) {
 		f.engine.blockedN[call]++
 	}
 }
+
+func (f *testFile) Align() endio.Align { return endio.Align{Memory: 1, Offset: 1} }
 
 func (f *testFile) Sync() error     { f.note("sync"); return f.File.Sync() }
 func (f *testFile) SyncData() error { f.note("syncdata"); return f.File.Sync() }

@@ -18,32 +18,54 @@ import (
 const layoutBytes = 1 << 20
 
 // layOut makes the file of t as the jobs of a wave need it: there, large enough,
-// and with data in it where it is read or shall be overwritten.
+// and with data in it where it is read or shall be overwritten. If that fails it
+// is not tried again for the next clone.
 func (t *target) layOut(ctx context.Context, job *fiojob.Job, run uint64) error {
 	t.base = max(t.end, t.found)
-	if t.device || job.VerifyOnly {
+	if t.device || job.VerifyOnly || !t.reads && !t.writes {
 		return nil
 	}
-	if !t.reads && !t.writes {
-		return nil
+	if t.broken != nil {
+		return t.broken
 	}
 	info, err := os.Stat(t.path)
 	if err == nil && info.Size() >= t.end {
 		return nil // an earlier wave, or an earlier run
 	}
-	file, err := os.OpenFile(t.path, os.O_RDWR|os.O_CREATE, 0o666)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if t.broken = t.fill(ctx, job, run); t.broken != nil {
+		t.broken = fmt.Errorf("lay out %s with %d bytes: %w", t.path, t.end, t.broken)
+	}
+	return t.broken
+}
+
+// fill makes the file, if it does not exist, and fills it.
+func (t *target) fill(ctx context.Context, job *fiojob.Job, run uint64) error {
+	file, err := os.OpenFile(t.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	t.made = t.made || err == nil
+	if errors.Is(err, os.ErrExist) {
+		// A link to nothing exists, and what it points to does not.
+		file, err = os.OpenFile(t.path, os.O_RDWR|os.O_CREATE, 0o666)
+	}
 	if err != nil {
-		return fmt.Errorf("lay out: %w", err)
+		return cause(err)
 	}
 	if t.reads {
 		err = t.writeData(ctx, file, job, run)
 	} else {
 		err = preallocate(file, job.Fallocate, t.end)
 	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("lay out %s with %d bytes: %w", t.path, t.end, err), file.Close())
+	return errors.Join(cause(err), file.Close())
+}
+
+// cause returns err without the operation and the path, which layOut says.
+func cause(err error) error {
+	if pe, ok := err.(*os.PathError); ok {
+		return pe.Err
 	}
-	return file.Close()
+	return err
 }
 
 // writeData fills the file from its end to t.end. A job that only reads and

@@ -7,11 +7,38 @@ package jobrun
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 
 	"endio"
+	"endio/fiojob"
 )
+
+// TestBuffersTooLarge plans jobs whose buffers do not fit into memory, each alone
+// and only together.
+func TestBuffersTooLarge(t *testing.T) {
+	memory := memoryBytes()
+	if memory == 0 {
+		t.Skip("it is not known how much memory the machine has")
+	}
+	const one = "rw=write\nsize=1g\nbs=1g\nioengine=io_uring\n"
+	half := memory>>31 + 1 // GiB
+	for _, tt := range []struct{ text, want string }{
+		{"[a]\n" + one + "iodepth=32768\n", "takes buffers of 32 TiB"},
+		{fmt.Sprintf("[a]\n%siodepth=%d\nnumjobs=2\n", one, half), "lower iodepth, bs or numjobs"},
+		{fmt.Sprintf("[a]\n%siodepth=%d\n[b]\nstonewall\n%siodepth=%d\n", one, half, one, half), ""},
+	} {
+		file, err := fiojob.Parse("x.fio", []byte(tt.text), fiojob.Env{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = NewPlan(file, PlanOptions{}); tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%q: %v, want %q", tt.text, err, tt.want)
+		}
+	}
+}
 
 // TestFileTooLarge runs into a limit in the middle of a job: the job fails with
 // the system's error and nothing hangs. RLIMIT_FSIZE stands for a full disk, for

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -29,6 +30,20 @@ type Plan struct {
 // A Wave is the clones that run at the same time.
 type Wave struct {
 	Clones []*Clone
+
+	bufferBytes int64 // of all clones
+}
+
+// reserve counts the buffers of c, and refuses those that can not fit: the system
+// may promise more memory than there is, and end the process when it is used.
+func (w *Wave) reserve(c *Clone) error {
+	bytes := int64(c.Job.Depth) * c.maxBlock()
+	w.bufferBytes += bytes
+	if memory := memoryBytes(); memory > 0 && w.bufferBytes > memory {
+		return fmt.Errorf("iodepth=%d with blocks of %d bytes takes buffers of %s, those that run at the same time together %s, and the machine has %s of memory: lower iodepth, bs or numjobs",
+			c.Job.Depth, c.maxBlock(), Bytes(float64(bytes)), Bytes(float64(w.bufferBytes)), Bytes(float64(memory)))
+	}
+	return nil
 }
 
 // A share is the part of one target that one clone works on.
@@ -65,6 +80,9 @@ func NewPlan(file *fiojob.File, options PlanOptions) (*Plan, error) {
 		wave := &p.Waves[len(p.Waves)-1]
 		for n := range job.NumJobs {
 			clone, err := p.clone(job, n, id)
+			if err == nil {
+				err = wave.reserve(clone)
+			}
 			if err != nil {
 				return nil, &fiojob.Error{Pos: job.Pos, Msg: fmt.Sprintf("job %s: %v", job.Name, err)}
 			}
@@ -213,7 +231,11 @@ func (c *Clone) shareOf(t *target, count int) (share, error) {
 		return share{}, errors.New("the file does not exist or is empty: size= or filesize= says how large it shall be")
 	}
 	block := c.minBlock()
-	start := job.Offset.Of(fileBytes) + job.OffsetIncrement.Of(fileBytes)*int64(c.Number)
+	start, increment := job.Offset.Of(fileBytes), job.OffsetIncrement.Of(fileBytes)
+	if n := int64(c.Number); n > 0 && increment > (math.MaxInt64-start)/n {
+		return share{}, fmt.Errorf("offset %d and %d times offset_increment %d exceed the largest offset", start, n, increment)
+	}
+	start += increment * int64(c.Number)
 	if job.Offset.Percent != 0 || job.OffsetIncrement.Percent != 0 {
 		start = start / block * block
 	}
@@ -227,7 +249,7 @@ func (c *Clone) shareOf(t *target, count int) (share, error) {
 		bytes = fileBytes - start
 	}
 	if start < 0 || start+bytes < start {
-		return share{}, fmt.Errorf("offset %d and size %d overflow", start, bytes)
+		return share{}, fmt.Errorf("offset %d and size %d exceed the largest offset, %d", start, bytes, int64(math.MaxInt64))
 	}
 	if bytes < block {
 		return share{}, fmt.Errorf("%d bytes at offset %d have no room for a block of %d", max(bytes, 0), start, block)

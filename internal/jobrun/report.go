@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"endio"
 	"endio/fiojob"
 )
 
@@ -226,10 +227,14 @@ func (j *JobReport) addError(err error) {
 	}
 	j.err = err
 	j.Endio.Error = err.Error()
-	j.Error = int(syscall.EIO)
 	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	switch {
+	case errors.As(err, &errno):
 		j.Error = int(errno)
+	case errors.Is(err, endio.ErrAlignment), errors.Is(err, endio.ErrInvalid):
+		j.Error = int(syscall.EINVAL) // what the system says of the same
+	default:
+		j.Error = int(syscall.EIO)
 	}
 }
 

@@ -52,8 +52,9 @@ func (r *Result) Failed() error {
 }
 
 // Run runs the waves of a plan, once. When ctx is cancelled it stops early, and
-// the result says so. The error is nil if the run itself worked; whether the
-// jobs did is in [Result.Failed].
+// the result says so. A job that can not be started does not keep the others
+// from running. The result is never nil. The error is nil if the run itself
+// worked; whether the jobs did is in [Result.Failed].
 func Run(ctx context.Context, plan *Plan, engine Engine, options Options) (*Result, error) {
 	started := time.Now()
 	r := &Result{Plan: plan, Started: started, Backend: engine.Backend()}
@@ -69,10 +70,11 @@ func Run(ctx context.Context, plan *Plan, engine Engine, options Options) (*Resu
 			c.stopAll = func() { cancel(errExitAll) }
 			c.stats = newCloneStats()
 		}
-		if ctx.Err() != nil || err != nil {
+		if ctx.Err() != nil {
 			continue // not run, but reported as such
 		}
-		if err = plan.prepare(ctx, wave); err != nil {
+		err = errors.Join(err, plan.prepare(ctx, wave, engine))
+		if ctx.Err() != nil {
 			continue
 		}
 		before, start := processUsage(), time.Now()
@@ -86,9 +88,6 @@ func Run(ctx context.Context, plan *Plan, engine Engine, options Options) (*Resu
 		err = errors.Join(err, t.close())
 	}
 	r.Interrupted = ctx.Err() != nil && !errors.Is(context.Cause(ctx), errExitAll)
-	if r.Interrupted && errors.Is(err, context.Canceled) {
-		err = nil // the file was being laid out
-	}
 	r.Messages, r.MoreMessages = notes.list, notes.more
 	return r, err
 }
@@ -96,23 +95,16 @@ func Run(ctx context.Context, plan *Plan, engine Engine, options Options) (*Resu
 // errExitAll ends a run because of exitall_on_error.
 var errExitAll = errors.New("a job with exitall_on_error failed")
 
-// prepare lays out the files of a wave, opens journals and drops caches.
-func (p *Plan) prepare(ctx context.Context, wave *Wave) error {
+// prepare lays out and opens the files of a wave, opens journals and drops caches.
+// What fails is the error of the clones that it concerns, and the others go on.
+// The error is of closing what a clone that does not run had opened.
+func (p *Plan) prepare(ctx context.Context, wave *Wave, engine Engine) error {
 	for _, c := range wave.Clones {
-		for _, s := range c.shares {
-			if err := s.target.layOut(ctx, c.Job, p.run); err != nil {
-				return fmt.Errorf("%s: job %s: %w", c.Job.Pos, c.Job.Name, err)
-			}
-			if !c.Job.VerifyOnly {
-				if err := s.target.openJournal(p.run); err != nil {
-					return fmt.Errorf("%s: job %s: %w", c.Job.Pos, c.Job.Name, err)
-				}
-			}
-		}
+		c.fail(p.prepareFiles(ctx, c, engine))
 	}
 	// After all files are laid out, since laying out one may push out another.
 	for _, c := range wave.Clones {
-		if !c.Job.Invalidate {
+		if !c.Job.Invalidate || c.err != nil {
 			continue
 		}
 		for _, s := range c.shares {
@@ -120,8 +112,36 @@ func (p *Plan) prepare(ctx context.Context, wave *Wave) error {
 				continue // nothing is cached of it
 			}
 			if err := dropCache(s.target.path); err != nil && !c.Job.VerifyOnly {
-				return fmt.Errorf("%s: job %s: drop the page cache (invalidate=1): %w", c.Job.Pos, c.Job.Name, err)
+				c.fail(fmt.Errorf("drop the page cache (invalidate=1): %w", err))
+				break
 			}
+		}
+	}
+	var errs []error
+	for _, c := range wave.Clones {
+		if ctx.Err() != nil || c.err != nil {
+			errs = append(errs, c.close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// prepareFiles makes the files of c ready. The journals come last: an old one is
+// worth more than a new one of a job that can not run.
+func (p *Plan) prepareFiles(ctx context.Context, c *Clone, engine Engine) error {
+	for _, s := range c.shares {
+		if err := s.target.layOut(ctx, c.Job, p.run); errors.Is(err, context.Canceled) {
+			return nil // interrupted, which is nobody's error
+		} else if err != nil {
+			return err
+		}
+	}
+	if err := c.openFiles(engine); err != nil || ctx.Err() != nil || c.Job.VerifyOnly {
+		return err
+	}
+	for _, s := range c.shares {
+		if err := s.target.openJournal(p.run); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -134,6 +154,10 @@ func runWave(ctx context.Context, wave *Wave, engine Engine, clock func() int64,
 	var watch, work lockdep.WaitGroup
 	watch.Go(func() { sampler.run(sampling, options) })
 	for _, c := range wave.Clones {
+		if c.err != nil {
+			c.live.phase.Store(phaseDone)
+			continue
+		}
 		work.Go(func() { c.work(ctx, engine) })
 	}
 	work.Wait()

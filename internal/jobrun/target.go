@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"endio/fiojob"
 	"endio/internal/verify"
@@ -29,8 +30,12 @@ type target struct {
 	sum     verify.Checksum
 
 	// Set before the clones run.
-	base int64           // its size, in bytes, apart from what fallocate_every adds
-	log  *verify.Journal // nil without a journal
+	base   int64           // its size, in bytes, apart from what fallocate_every adds
+	log    *verify.Journal // nil without a journal
+	made   bool            // by layOut: it did not exist before
+	broken error           // why it could not be laid out
+
+	used atomic.Bool // a clone has begun to work on it
 
 	tailMu lockdep.Mutex
 	tail   int64 // bytes that fallocate_every has added behind base; guarded by tailMu
@@ -100,24 +105,33 @@ func (t *target) openJournal(run uint64) error {
 	return err
 }
 
-// close closes the journal and removes the file if its job says so.
+// close closes the journal and removes the file if its job says so. It also
+// removes what was made for a job that then did not start: that has nothing that
+// anybody asked for, and may be half laid out, which a later run would take for
+// whole.
 func (t *target) close() error {
-	var err error
-	if t.log != nil {
-		err = t.log.Close()
+	var errs []error
+	journal := t.log != nil
+	if journal {
+		errs = append(errs, t.log.Close())
 		t.log = nil
 	}
-	if t.unlink && !t.device {
-		if rmErr := os.Remove(t.path); rmErr != nil && !errors.Is(rmErr, os.ErrNotExist) {
-			err = errors.Join(err, rmErr)
-		}
-		if t.journal != "" && t.writes {
-			if rmErr := os.Remove(t.journal); rmErr != nil && !errors.Is(rmErr, os.ErrNotExist) {
-				err = errors.Join(err, rmErr)
-			}
+	used := t.used.Load()
+	if !used && t.made || used && t.unlink && !t.device {
+		errs = append(errs, remove(t.path))
+		if journal {
+			errs = append(errs, remove(t.journal))
 		}
 	}
-	return err
+	return errors.Join(errs...)
+}
+
+// remove removes a file, if it is there.
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // Growth of a file by fallocate_every: by a step at each call, and from its end
