@@ -5,6 +5,7 @@ package endio_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -330,9 +331,16 @@ func TestHeldThenClosed(t *testing.T) {
 	})
 }
 
-// TestQueuesComeAndGo opens and closes queues while others drain the file.
+// TestQueuesComeAndGo opens and closes queues while others drain the file; and the same where
+// most of them wait without a thread.
 func TestQueuesComeAndGo(t *testing.T) {
-	backends(t, func(t *testing.T, e *endio.Engine) {
+	for _, threads := range []int{0, 1} {
+		t.Run(fmt.Sprint("threads=", threads), func(t *testing.T) { queuesComeAndGo(t, threads) })
+	}
+}
+
+func queuesComeAndGo(t *testing.T, threads int) {
+	backendsWith(t, endio.Options{Threads: threads}, func(t *testing.T, e *endio.Engine) {
 		f := openPath(t, e, newFile(t, 64*block))
 		stop := make(chan struct{})
 		var drainers, owners sync.WaitGroup
@@ -415,7 +423,8 @@ func TestFaultyEngine(t *testing.T) {
 				{Ops: []host.Op{host.OpWrite, host.OpWritev}, P: 0.02, Errno: syscall.EIO},
 				{Ops: []host.Op{host.OpWrite}, P: 0.02, Errno: syscall.ENOSPC, Done: true},
 			}}
-		backendsWith(t, endio.Options{Shards: 2, Depth: 16, Faults: faults}, func(t *testing.T, e *endio.Engine) {
+		// With one thread to wait in rings, most queues wait without one.
+		backendsWith(t, endio.Options{Shards: 2, Depth: 16, Threads: int(seed % 2), Faults: faults}, func(t *testing.T, e *endio.Engine) {
 			faultyRun(t, e, seed)
 		})
 		if c := faults.Counts(); c["error"] == 0 || c["short"] == 0 || c["delay"] == 0 || c["full"] == 0 || c["interrupt"] == 0 {

@@ -18,10 +18,12 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"endio"
+	"endio/machine/host"
 )
 
 // everyWay does a transfer in all contexts and as a call, and returns the errors.
@@ -402,10 +404,11 @@ func init() {
 	children["nproc"] = nprocChild
 	children["pids"] = pidsChild
 	children["maxthreads"] = maxThreadsChild
+	children["queues"] = queuesChild
 }
 
 func TestLimits(t *testing.T) {
-	for _, name := range []string{"fsize", "nofile", "memlock", "memory", "nproc", "pids", "maxthreads"} {
+	for _, name := range []string{"fsize", "nofile", "memlock", "memory", "nproc", "pids", "maxthreads", "queues"} {
 		for _, b := range append(backendKinds, endio.Auto) {
 			t.Run(name+"/"+string(b), func(t *testing.T) {
 				// On a disk, where a sync takes its time; relative, so that another user gets there.
@@ -658,8 +661,73 @@ func manyGoroutines() error {
 	calls.Wait()
 	close(release)
 	handlers.Wait()
+	fmt.Println("threads at the end:", threads())
+	return errors.Join(append(errs, f.Close(), e.Close())...)
+}
+
+// threads returns how many the process has.
+func threads() int {
 	status, _ := os.ReadFile("/proc/self/status")
 	_, after, _ := strings.Cut(string(status), "Threads:")
-	fmt.Println("threads at the end:", strings.Fields(after)[0])
+	n, _ := strconv.Atoi(strings.Fields(after)[0])
+	return n
+}
+
+// queuesChild has the owners of many queues wait at the same time, each in its own, for
+// operations that get no answer until all do: LIMIT_QUEUES of them, with LIMIT_MAX threads of
+// the Go runtime, which ends a process that needs more.
+func queuesChild() error {
+	n, limit := 600, 100
+	if k, err := strconv.Atoi(os.Getenv("LIMIT_QUEUES")); err == nil {
+		n, limit = k, 10000
+	}
+	debug.SetMaxThreads(limit)
+	faults := &host.Faults{}
+	e, err := endio.Open(endio.Options{Backend: endio.Backend(os.Getenv("LIMIT_BACKEND")), Shards: 2, Threads: min(limit/4, 512), Faults: faults})
+	if err != nil {
+		fmt.Println("skip:", err)
+		os.Exit(0)
+	}
+	path := os.Getenv("LIMIT_FILE")
+	if err := os.WriteFile(path, make([]byte, 4096), 0o600); err != nil {
+		return err
+	}
+	f, err := e.OpenFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, n)
+	faults.Hold()
+	var owners sync.WaitGroup
+	for i := range errs {
+		owners.Go(func() {
+			q, err := e.NewQueue(endio.QueueOptions{Depth: 2})
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			again := 3
+			op := &endio.Op{File: f, Kind: endio.Read, Buf: make([]byte, 512)}
+			op.Done = func(c *endio.Context, op *endio.Op) {
+				errs[i] = errors.Join(errs[i], op.Err)
+				if again--; again > 0 {
+					errs[i] = errors.Join(errs[i], c.Submit(op))
+				}
+			}
+			err = q.Submit(op)
+			for err == nil && q.InFlight() > 0 {
+				_, err = q.Reap(1)
+			}
+			errs[i] = errors.Join(errs[i], err, q.Close())
+		})
+	}
+	for faults.Counts()["hold"] < int64(n) {
+		time.Sleep(time.Millisecond) // sleep: nobody is told of what is held
+	}
+	time.Sleep(50 * time.Millisecond) // sleep: for the last of them to wait
+	most := threads()
+	faults.Release()
+	owners.Wait()
+	fmt.Println(n, "owners waited;", most, "threads")
 	return errors.Join(append(errs, f.Close(), e.Close())...)
 }

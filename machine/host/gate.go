@@ -9,7 +9,8 @@ import (
 )
 
 // DefaultThreads is how many system calls of all ports together, and of blocking calls,
-// are under way at a time without rings: each keeps a thread. More than any device
+// are under way at a time without rings, and how many leaders wait in rings: each keeps a
+// thread. More than any device
 // needs, and few beside the 10,000 at which the Go runtime gives up.
 const DefaultThreads = 512
 

@@ -76,6 +76,7 @@ const (
 	noteWait   = "host.note"    // a sleeper, for being woken; owed by who looks through a list of sleepers
 	idleWait   = "shard.idle"   // an idle member of a shard, for being told; owed by who queues work, or closes the machine
 	leadWait   = "port.lead"    // who needs what the leader reaps; held by the leader as its lock
+	pollerWait = "poller.note"  // a leader without a thread, for its ring to have something; owed by the poller
 	wakersWait = "port.wakers"  // who closes a port, for those that wake its leader
 	kicksWait  = "port.kicks"   // and for goroutines of retryLocked
 	timersWait = "fault.timers" // and for completions that faults keep back

@@ -23,9 +23,9 @@ type Config struct {
 	MaxShards int
 	// UseThreads makes ports of threads even where there is io_uring.
 	UseThreads bool
-	// Threads is how many system calls are under way at a time where there are no rings;
-	// 0 means DefaultThreads, or a quarter of what RLIMIT_NPROC and pids.max allow if
-	// that is less.
+	// Threads is how many system calls are under way at a time where there are no rings,
+	// and with rings, how many goroutines wait in one; 0 means DefaultThreads, or a quarter of
+	// what RLIMIT_NPROC and pids.max allow if that is less.
 	Threads int
 	// Entries is how many requests a port's ring takes at a time, a power of two; 0
 	// means DefaultEntries. More are kept in the port until there is room.
@@ -75,6 +75,7 @@ type Machine struct {
 	next   atomic.Uint32 // shard that the next goroutine is given
 
 	opened  atomic.Uint64 // ports ever
+	openMu  lockdep.Mutex // one port is opened or taken apart at a time: each has a thread in the kernel for that
 	portsMu lockdep.Mutex
 	ports   atomic.Pointer[[]*Port] // all; replaced under portsMu
 
@@ -89,6 +90,8 @@ type Machine struct {
 	maxHolds int32
 
 	gate    gate   // of system calls without rings
+	seats   int    // that many ports have a thread for their leader; more share as many, see poller
+	poller  poller // of the rings of those
 	workers uint32 // of the kernel, for each thread that submits to a ring; 0: as it likes
 	mon     monitor
 	reports reports
@@ -136,6 +139,7 @@ func New(cfg Config) (*Machine, error) {
 		return nil, fmt.Errorf("host: %d entries for a port: want a power of two from 2 to %d", cfg.Entries, 1<<14)
 	}
 	m := &Machine{cfg: cfg, online: make([]atomic.Bool, cfg.MaxShards), shards: make([]*shard, cfg.MaxShards)}
+	nameLock(&m.openMu, "machine.open")
 	nameLock(&m.portsMu, "machine.ports")
 	nameLock(&m.hotplugMu, "machine.hotplug")
 	m.willing.name("machine.willing")
@@ -159,8 +163,8 @@ func New(cfg Config) (*Machine, error) {
 	return m, nil
 }
 
-// boundThreads sets how many system calls are under way at a time, n if not 0, and how
-// many workers rings have.
+// boundThreads sets how many system calls are under way at a time, n if not 0, how many
+// leaders of rings wait in one, and how many workers rings have.
 func (m *Machine) boundThreads(n int) {
 	limit := threadLimit()
 	if limit > 0 && limit < 1024 {
@@ -173,6 +177,8 @@ func (m *Machine) boundThreads(n int) {
 		}
 	}
 	m.gate.init(n)
+	m.seats = max(1, n/2)
+	m.poller.init(m.seats)
 }
 
 // Start lets the shards work. It is apart from New so that completion code can
@@ -205,8 +211,16 @@ func (m *Machine) Backend() (rings bool, reason string) { return m.reason == "",
 // OpenPort returns a port for requests of cpu that takes entries at a time. The
 // first port of a machine decides whether all are rings.
 func (m *Machine) OpenPort(cpu machine.CPU, entries int) (*Port, error) {
+	m.openMu.Lock()
+	defer m.openMu.Unlock()
 	if m.reason == "" {
 		d, err := openRing(entries, 2*entries, m.workers)
+		if err == nil && m.countPorts() >= m.seats {
+			if err = m.poller.add(d); err != nil {
+				_ = d.close()
+			}
+			d.polled = err == nil
+		}
 		if err == nil {
 			p := newPort(m, cpu, d, entries)
 			p.ring = d
@@ -227,6 +241,13 @@ func (m *Machine) OpenPort(cpu machine.CPU, entries int) (*Port, error) {
 	p := newPort(m, cpu, newThreads(m), entries)
 	m.addPort(p)
 	return p, nil
+}
+
+func (m *Machine) countPorts() int {
+	if list := m.ports.Load(); list != nil {
+		return len(*list)
+	}
+	return 0
 }
 
 func (m *Machine) addPort(p *Port) {
@@ -274,6 +295,8 @@ func (m *Machine) ClosePort(p *Port) error {
 		f.mu.Unlock()
 	}
 	m.retire(p.rc)
+	m.openMu.Lock()
+	defer m.openMu.Unlock()
 	return p.dev.close()
 }
 
@@ -635,6 +658,7 @@ func (m *Machine) Close() error {
 	for _, p := range *m.ports.Load() {
 		errs = append(errs, m.ClosePort(p))
 	}
+	errs = append(errs, m.poller.close())
 	m.endReports()
 	return errors.Join(errs...)
 }

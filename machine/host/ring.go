@@ -5,6 +5,7 @@ package host
 import (
 	"time"
 
+	"endio/lockdep"
 	"endio/uring"
 )
 
@@ -13,6 +14,9 @@ type ring struct {
 	r    *uring.Ring
 	port *Port
 	bufs *buffers
+
+	polled bool                   // its leader waits as a goroutine when threads are scarce
+	note   lockdep.Chan[struct{}] // of the poller, for the leader; has room for one
 
 	// How long waits last, for the choice in wait. The leader's.
 	waits   uint32
@@ -105,6 +109,9 @@ func (d *ring) reap(dst []uring.CQE) int { return d.r.Reap(dst) }
 // some 10 ms later (io_ring_exit_work), and until then they would stay open, and
 // their file system could not be unmounted.
 func (d *ring) close() error {
+	if d.polled {
+		d.port.m.poller.remove(d)
+	}
 	_ = d.r.UnregisterFiles() // without a table there is nothing to let go
 	return d.r.Close()
 }
@@ -136,6 +143,17 @@ const (
 
 func (d *ring) wait(submit uint32) error {
 	m := d.port.m
+	if d.polled {
+		if !m.poller.seats.tryEnter() {
+			if submit > 0 {
+				if _, err := d.r.Enter(submit, 0, 0); err != nil {
+					return err
+				}
+			}
+			return m.poller.wait(d)
+		}
+		defer m.poller.seats.leave()
+	}
 	hold := d.average < holdBelow && m.takeHold()
 	if hold {
 		d.r.SetHold(uring.HoldUntilPreempted)
