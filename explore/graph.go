@@ -36,6 +36,9 @@ type graph struct {
 	fresh   int       // depth of the first step that was not made before
 	settled int       // steps below this depth have their other choices noted
 	asleep  uint64    // at the last step: what sleeps or was run there before it
+	ahead   []uint32  // known ways to be gone next, the first one last
+	given   []choice  // of the step being made, if it is a known way
+	found   search    // scratch
 	busy    bool      // has a job
 	verify  *graphJob // whose state is to be compared first
 	old     []choice  // of the execution before
@@ -54,15 +57,49 @@ type stateNode struct {
 	sleep  uint64 // tasks that need not be run
 	todo   uint64 // to be run
 	before uint64 // run since the last visit that woke some
-	parent uint32 // from which it was reached first
-	choice uint32 // the choices of that step, in stateGraph.choices
+	via    uint32 // the way on which it was reached first, or noState
+	ways   uint32 // head of the list of those that lead on from here
 	depth  uint32
-	task   uint8
-	nchoi  uint8
 	listed bool // in open
+	dry    bool // nothing was left to do here, nor in any state behind, when somebody looked
 }
 
 const stateNodeBytes = 48
+
+// A way is a step that was made from one state to another.
+type way struct {
+	from, to uint32
+	next     uint32 // of those with the same from; noState ends the list
+	choice   uint32 // the choices of the step, in stateGraph.choices
+	task     uint8
+	nchoi    uint8
+}
+
+const wayBytes = 20
+
+// chunks is a list that does not move when it grows, but for the first few.
+type chunks[T any] struct {
+	list [][]T
+	n    uint32
+}
+
+// chunkBits is the binary logarithm of the values in a chunk.
+const chunkBits = 12
+
+func (c *chunks[T]) at(i uint32) *T { return &c.list[i>>chunkBits][i&(1<<chunkBits-1)] }
+
+func (c *chunks[T]) add(v T) {
+	k := int(c.n >> chunkBits)
+	if k == len(c.list) {
+		var room []T
+		if k > 0 {
+			room = make([]T, 0, 1<<chunkBits)
+		}
+		c.list = append(c.list, room)
+	}
+	c.list[k] = append(c.list[k], v)
+	c.n++
+}
 
 // A graphJob is a step to be made: from a state (or, if that is noState, Init), with the
 // first choices given.
@@ -83,13 +120,14 @@ type stateGraph struct {
 
 	mu      sync.Mutex
 	idle    sync.Cond
-	nodes   []stateNode
-	index   []uint32   // open addressing: number of a node + 1
-	choices []choice   // of first ways to states
+	nodes   chunks[stateNode]
+	index   []uint32 // open addressing: number of a node + 1
+	ways    chunks[way]
+	choices []choice   // of ways
 	open    [][]uint32 // by depth: states that may have something to do
 	shallow int        // no state above has
 	jobs    []graphJob // other choices of steps that were made
-	edges   []uint64   // from<<32|to: ways to states that had been seen
+	deepest uint32     // depth of the deepest state, on the way on which it was reached first
 	made    int64      // steps
 	left    int64      // tasks to be run
 	started bool
@@ -116,13 +154,13 @@ func (g *stateGraph) stop() {
 func (g *stateGraph) states() int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return int64(len(g.nodes))
+	return int64(g.nodes.n)
 }
 
 func (g *stateGraph) keyOf(n uint32) uint64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.nodes[n].key
+	return g.nodes.at(n).key
 }
 
 // fraction estimates how much is done.
@@ -136,7 +174,7 @@ func (g *stateGraph) fraction() float64 {
 func (g *stateGraph) find(key uint64) (n uint32, slot uint64) {
 	mask := uint64(len(g.index) - 1)
 	for slot = key & mask; g.index[slot] != 0; slot = (slot + 1) & mask {
-		if n = g.index[slot] - 1; g.nodes[n].key == key {
+		if n = g.index[slot] - 1; g.nodes.at(n).key == key {
 			return n, slot
 		}
 	}
@@ -145,18 +183,18 @@ func (g *stateGraph) find(key uint64) (n uint32, slot uint64) {
 
 // grow makes room for one more state. It returns false if there is none.
 func (g *stateGraph) grow() bool {
-	if (len(g.nodes)+1)*4 <= len(g.index)*3 {
+	if (int(g.nodes.n)+1)*4 <= len(g.index)*3 {
 		return true
 	}
-	// The nodes, twice while they are copied, ways, and the index.
-	if size := int64(len(g.index)); g.limit > 0 && size*(3*stateNodeBytes+8+8) > g.limit {
+	// The nodes and some ways each, and the index, twice while it is copied.
+	if size := int64(len(g.index)); g.limit > 0 && size*(2*stateNodeBytes+4*wayBytes+12) > g.limit {
 		return false
 	}
 	old := g.index
 	g.index = make([]uint32, 2*len(old))
 	for _, n := range old {
 		if n != 0 {
-			_, slot := g.find(g.nodes[n-1].key)
+			_, slot := g.find(g.nodes.at(n - 1).key)
 			g.index[slot] = n
 		}
 	}
@@ -185,21 +223,18 @@ func (g *stateGraph) arrive(a *arrival) (n uint32, next int, asleep uint64) {
 			return noState, -1, 0
 		}
 		_, slot := g.find(a.key)
-		n = uint32(len(g.nodes))
+		n = g.nodes.n
 		depth := uint32(0) // on the way of the parent, which may differ from that of this execution
 		if a.from != noState {
-			depth = g.nodes[a.from].depth + 1
+			depth = g.nodes.at(a.from).depth + 1
+			g.deepest = max(g.deepest, depth)
 		}
 		g.index[slot] = n + 1
-		g.nodes = append(g.nodes, stateNode{key: a.key, sleep: a.sleep, todo: a.enabled &^ a.sleep, parent: a.from,
-			task: a.task, depth: depth, choice: uint32(len(g.choices)), nchoi: uint8(len(a.choices))})
-		g.choices = append(g.choices, a.choices...)
-		g.left += int64(count(g.nodes[n].todo))
+		g.nodes.add(stateNode{key: a.key, sleep: a.sleep, todo: a.enabled &^ a.sleep, via: g.lead(a, n), ways: noState, depth: depth})
+		g.left += int64(count(g.nodes.at(n).todo))
 	} else {
-		if a.from != noState {
-			g.edges = append(g.edges, uint64(a.from)<<32|uint64(n))
-		}
-		s := &g.nodes[n]
+		g.lead(a, n)
+		s := g.nodes.at(n)
 		if woken := s.sleep &^ a.sleep & a.enabled; woken != 0 && g.hole != holeNeverWoken {
 			s.todo |= woken
 			if g.hole != holeWokenLate {
@@ -209,7 +244,7 @@ func (g *stateGraph) arrive(a *arrival) (n uint32, next int, asleep uint64) {
 		}
 		s.sleep &= a.sleep
 	}
-	s := &g.nodes[n]
+	s := g.nodes.at(n)
 	if s.todo == 0 {
 		return n, -1, 0
 	}
@@ -220,10 +255,117 @@ func (g *stateGraph) arrive(a *arrival) (n uint32, next int, asleep uint64) {
 	return n, next, g.take(n, next)
 }
 
+// lead notes the way to the state n and returns its number.
+func (g *stateGraph) lead(a *arrival, n uint32) uint32 {
+	k := g.ways.n
+	w := way{from: a.from, to: n, next: noState, task: a.task, choice: uint32(len(g.choices)), nchoi: uint8(len(a.choices))}
+	g.choices = append(g.choices, a.choices...)
+	if a.from != noState {
+		s := g.nodes.at(a.from)
+		w.next, s.ways = s.ways, k
+	}
+	g.ways.add(w)
+	return k
+}
+
+// A search is for a state that has something left to do, behind one that has not.
+type search struct {
+	n    int
+	node [searchNodes]uint32
+	via  [searchNodes]uint32 // the way to it
+	from [searchNodes]uint8  // before it, in node
+}
+
+// searchNodes is how many states are looked at, and searchDepth how many steps it may take to get there.
+// To go there costs those steps; to begin anew costs the prefix, and to set up the program and
+// to end it, which is worth some tens of steps.
+const (
+	searchNodes = 64
+	searchDepth = 24
+)
+
+// seek returns known ways from n to a state that has something left to do, the
+// first one last, or none.
+func (g *stateGraph) seek(q *search, n uint32, depth int, ways []uint32) []uint32 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	ways = ways[:0]
+	if g.closed || g.nodes.at(n).dry {
+		return ways
+	}
+	q.n = 1
+	q.node[0] = n
+	whole := true
+	for i := 0; i < q.n; i++ {
+	next:
+		for w := g.nodes.at(q.node[i]).ways; w != noState; w = g.ways.at(w).next {
+			to := g.ways.at(w).to
+			s := g.nodes.at(to)
+			if s.dry {
+				continue
+			}
+			if s.todo != 0 {
+				ways = append(ways, w)
+				for ; i > 0; i = int(q.from[i]) {
+					ways = append(ways, q.via[i])
+				}
+				if depth+len(ways) > int(g.deepest) {
+					return ways[:0] // states may form a cycle: an execution must not be long for that
+				}
+				return ways
+			}
+			for _, m := range q.node[:q.n] {
+				if m == to {
+					continue next
+				}
+			}
+			if q.n == searchNodes {
+				whole = false
+				continue
+			}
+			q.node[q.n], q.via[q.n], q.from[q.n] = to, w, uint8(i)
+			q.n++
+		}
+	}
+	if whole {
+		for _, m := range q.node[:q.n] {
+			g.nodes.at(m).dry = true
+		}
+	}
+	return ways
+}
+
+// follow returns the task and the choices of a known way, and whence it leads.
+func (g *stateGraph) follow(w uint32, given []choice) (task int, to uint32, choices []choice) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	v := g.ways.at(w)
+	return int(v.task), v.to, append(given[:0], g.choices[v.choice:v.choice+uint32(v.nchoi)]...)
+}
+
+// resume takes a task that is to be run from a state that was reached on known ways.
+func (g *stateGraph) resume(n uint32, prefer int) (next int, asleep uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.nodes.at(n)
+	if s.todo == 0 {
+		return -1, 0 // another worker was faster
+	}
+	next = trailing(s.todo)
+	if s.todo>>prefer&1 == 1 {
+		next = prefer
+	}
+	asleep = g.take(n, next)
+	if g.hole == holeTodoSleeps {
+		asleep |= s.todo
+	}
+	return next, asleep
+}
+
 // take takes a task that is to be run from a state, and returns what sleeps while
 // it runs.
 func (g *stateGraph) take(n uint32, task int) (asleep uint64) {
-	s := &g.nodes[n]
+	s := g.nodes.at(n)
 	bit := uint64(1) << task
 	asleep = s.sleep | s.before
 	s.todo &^= bit
@@ -290,7 +432,7 @@ func (g *stateGraph) job() (j graphJob, ok bool) {
 		list := &g.open[g.shallow]
 		for k := len(*list) - 1; k >= 0; k-- {
 			n := (*list)[k]
-			s := &g.nodes[n]
+			s := g.nodes.at(n)
 			if s.todo == 0 {
 				s.listed = false
 				*list = (*list)[:k]
@@ -307,7 +449,7 @@ func (g *stateGraph) job() (j graphJob, ok bool) {
 func (g *stateGraph) someOpen() bool {
 	for _, list := range g.open[min(g.shallow, len(g.open)):] {
 		for _, n := range list {
-			if g.nodes[n].todo != 0 {
+			if g.nodes.at(n).todo != 0 {
 				return true
 			}
 		}
@@ -324,23 +466,23 @@ func (g *stateGraph) way(n uint32, path []uint32, plan []uint8, choices []choice
 	if n == noState {
 		return path, plan, choices
 	}
-	depth := int(g.nodes[n].depth)
+	depth := int(g.nodes.at(n).depth)
 	for len(path) <= depth {
 		path, plan = append(path, 0), append(plan, 0)
 	}
 	plan = plan[:depth]
 	for i, m := depth, n; ; i-- {
 		path[i] = m
-		s := &g.nodes[m]
 		if i == 0 {
 			break
 		}
-		plan[i-1] = s.task
-		m = s.parent
+		w := g.ways.at(g.nodes.at(m).via)
+		plan[i-1] = w.task
+		m = w.from
 	}
 	for i, m := range path {
-		s := &g.nodes[m]
-		for _, c := range g.choices[s.choice : s.choice+uint32(s.nchoi)] {
+		w := g.ways.at(g.nodes.at(m).via)
+		for _, c := range g.choices[w.choice : w.choice+uint32(w.nchoi)] {
 			c.depth = int32(i)
 			choices = append(choices, c)
 		}
@@ -351,30 +493,13 @@ func (g *stateGraph) way(n uint32, path []uint32, plan []uint8, choices []choice
 // cyclic reports whether a state can be reached from itself: then depth-first search must
 // look for livelocks.
 func (g *stateGraph) cyclic() bool {
-	if len(g.edges) == 0 {
-		return false
-	}
 	// Topological order: states with no way left to them go, one after the other.
-	into := make([]uint32, len(g.nodes))
-	start := make([]uint32, len(g.nodes)+1)
-	way := func(f func(from, to uint32)) {
-		for i := range g.nodes {
-			if p := g.nodes[i].parent; p != noState {
-				f(p, uint32(i))
-			}
-		}
-		for _, e := range g.edges {
-			f(uint32(e>>32), uint32(e))
+	into := make([]uint32, g.nodes.n)
+	for i := range g.ways.n {
+		if w := g.ways.at(i); w.from != noState {
+			into[w.to]++
 		}
 	}
-	ways := 0
-	way(func(from, to uint32) { into[to]++; start[from+1]++; ways++ })
-	for i := range g.nodes {
-		start[i+1] += start[i]
-	}
-	fill := append([]uint32(nil), start[:len(g.nodes)]...)
-	out := make([]uint32, ways)
-	way(func(from, to uint32) { out[fill[from]] = to; fill[from]++ })
 	var free []uint32
 	for i := range into {
 		if into[i] == 0 {
@@ -385,13 +510,14 @@ func (g *stateGraph) cyclic() bool {
 	for ; len(free) > 0; gone++ {
 		n := free[len(free)-1]
 		free = free[:len(free)-1]
-		for _, to := range out[start[n]:start[n+1]] {
+		for w := g.nodes.at(n).ways; w != noState; w = g.ways.at(w).next {
+			to := g.ways.at(w).to
 			if into[to]--; into[to] == 0 {
 				free = append(free, to)
 			}
 		}
 	}
-	return gone < len(g.nodes)
+	return gone < int(g.nodes.n)
 }
 
 func (s *graph) begin(x *Exec) bool {
@@ -402,11 +528,12 @@ func (s *graph) begin(x *Exec) bool {
 	s.path, s.plan, s.choices = s.g.way(j.from, s.path, s.plan, s.choices)
 	if s.g.hole == holeLateChoices && j.from != noState {
 		s.g.mu.Lock()
-		j.asleep |= s.g.nodes[j.from].before &^ (1 << j.task)
+		j.asleep |= s.g.nodes.at(j.from).before &^ (1 << j.task)
 		s.g.mu.Unlock()
 	}
 	s.asleep, s.forced, s.settled = j.asleep, len(j.choices), -1
 	s.fresh = len(s.plan)
+	s.ahead, s.given = s.ahead[:0], s.given[:0]
 	s.verify = nil
 	switch {
 	case j.from == noState:
@@ -450,7 +577,17 @@ func (s *graph) common(x *Exec) int {
 	return max(n, 0)
 }
 
-func (s *graph) choose(*Exec, int) int { return 0 }
+func (s *graph) choose(_ *Exec, n int) int {
+	if len(s.given) == 0 {
+		return 0
+	}
+	c := s.given[0]
+	if c.n != int32(n) {
+		panic(&nondeterminism{"Choose with another number of alternatives than before"})
+	}
+	s.given = append(s.given[:0], s.given[1:]...)
+	return int(c.value)
+}
 
 // settle notes the other choices of the step that has led to depth d.
 func (s *graph) settle(x *Exec, d int) {
@@ -488,13 +625,13 @@ func (s *graph) pick(x *Exec) int {
 	d := x.depth
 	if j := s.verify; j != nil {
 		s.verify = nil
-		if x.stateKey() != s.g.keyOf(j.from) {
-			x.ended = failed
-			x.fail(&Failure{Kind: Nondeterminism, Text: fmt.Sprintf("a state found earlier is another one after its %d steps: "+
-				"the program is not deterministic, or Exec.OnState and Step.State leave out something that decides its future", d)}, nil)
+		if !s.same(x, j.from) {
 			return -1
 		}
 		return int(j.task)
+	}
+	if len(s.ahead) > 0 {
+		return s.goOn(x)
 	}
 	s.settle(x, d)
 	a := arrival{key: x.stateKey(), enabled: x.enabled, from: noState, choices: s.made(x, d), prefer: -1}
@@ -511,6 +648,59 @@ func (s *graph) pick(x *Exec) int {
 	n, next, asleep := s.g.arrive(&a)
 	s.path = append(s.path[:d], n)
 	s.asleep = asleep
+	if next < 0 && n != noState {
+		return s.detour(x, n)
+	}
+	return next
+}
+
+// same reports whether the state is the one that n was when it was found, and fails the execution
+// if it is not.
+func (s *graph) same(x *Exec, n uint32) bool {
+	if x.stateKey() == s.g.keyOf(n) {
+		return true
+	}
+	x.ended = failed
+	x.fail(&Failure{Kind: Nondeterminism, Text: fmt.Sprintf("a state found earlier is another one after its %d steps: "+
+		"the program is not deterministic, or Exec.OnState and Step.State leave out something that decides its future", x.depth)}, nil)
+	return false
+}
+
+// detour begins to go on known ways from the state n, in which nothing is left to do, to one in which
+// something is. It returns the task that goes first, or -1.
+func (s *graph) detour(x *Exec, n uint32) int {
+	if s.ahead = s.g.seek(&s.found, n, x.depth, s.ahead); len(s.ahead) == 0 {
+		return -1
+	}
+	return s.step(x)
+}
+
+// step takes the first of the known ways ahead.
+func (s *graph) step(x *Exec) int {
+	d := x.depth
+	task, to, given := s.g.follow(s.ahead[len(s.ahead)-1], s.given)
+	if s.given = given; s.g.hole == holeGivenLost {
+		s.given = given[:0]
+	}
+	s.path = append(s.path[:d+1], to)
+	s.settled = d + 1 // its other choices were noted
+	return task
+}
+
+// goOn is called where a known way has led.
+func (s *graph) goOn(x *Exec) int {
+	n := s.path[x.depth]
+	if s.g.verify && !s.same(x, n) {
+		return -1
+	}
+	if s.ahead = s.ahead[:len(s.ahead)-1]; len(s.ahead) > 0 {
+		return s.step(x)
+	}
+	next, asleep := s.g.resume(n, x.last.id)
+	s.asleep = asleep
+	if next < 0 {
+		return s.detour(x, n)
+	}
 	return next
 }
 

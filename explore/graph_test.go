@@ -66,7 +66,8 @@ func TestGraphHoles(t *testing.T) {
 		t.Skip("compares thousands of programs; TestGraphOracle runs with the race detector")
 	}
 	for h, name := range map[hole]string{holeWokenLate: "what ran earlier sleeps in what is woken", holeNeverWoken: "nothing is woken",
-		holeLateChoices: "other choices of a step see what ran since"} {
+		holeLateChoices: "other choices of a step see what ran since", holeGivenLost: "known ways are gone with other choices",
+		holeTodoSleeps: "what is still to be run sleeps behind known ways"} {
 		t.Run(name, func(t *testing.T) {
 			const most = 10000
 			for seed := uint64(1); seed <= most; seed++ {

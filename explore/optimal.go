@@ -57,6 +57,8 @@ const (
 	holeWokenLate   hole = iota // what was run before a visit sleeps in what that visit woke
 	holeLateChoices             // the other choices of a step see all that was run since as asleep
 	holeNeverWoken              // a visit wakes nothing
+	holeGivenLost               // a known way is gone with the first choices
+	holeTodoSleeps              // behind known ways, what is still to be run sleeps
 	holeGraphCount
 )
 
