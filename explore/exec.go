@@ -344,7 +344,10 @@ func (x *Exec) unwindTasks() {
 	x.cur = nil
 	for _, id := range x.order {
 		t := x.tasks[id]
-		if t.wasDone = t.finished; !t.finished {
+		switch t.wasDone = t.finished; {
+		case t.waiting:
+			t.waiting, t.finished = false, true // it has no stack to be unwound
+		case !t.finished:
 			t.resume()
 		}
 	}
