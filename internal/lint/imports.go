@@ -75,7 +75,7 @@ func (r room) allows(pkg string) bool {
 }
 
 // fenced are the directories that may have unsafe code and assembly.
-var fenced = []string{"uring", "observe", "lockdep"}
+var fenced = []string{"uring", "observe", "lockdep", "machine/sim"}
 
 // Unsafe checks that unsafe code is where it can be found: in files named
 // *_unsafe.go, assembly and linkname too, of few packages.

@@ -254,6 +254,15 @@ func (c *Context) canRun(hold bool) bool {
 	return p.tasksRun()
 }
 
+// labelled returns the label of a step with the name of what it is about, in a trace; elsewhere
+// nobody reads it.
+func (c *Context) labelled(label, what string) string {
+	if c.k.tracing {
+		return label + what
+	}
+	return label
+}
+
 // stepOn is step with the name of what it is done to, put together only for a
 // trace.
 func (c *Context) stepOn(label, what string, cond condition, accesses ...acc) {
@@ -273,35 +282,51 @@ func (c *Context) step(label string, cond condition, accesses ...acc) {
 		c.t.Fail(explore.BadProgram, fmt.Sprintf("context %q is used after its code returned", c.name), "")
 	}
 	for {
-		hold := c.mustHold()
-		if hold && c.migratable() && c.kind == InTask && !c.picked {
-			c.pickCPU()
-		}
-		s := c.t.Next()
-		c.declareCPU(s, hold)
-		for i := range accesses {
-			s.On(accesses[i].o, accesses[i].k)
-		}
-		for _, o := range c.held {
-			s.On(o, explore.AtomicUpdate)
-		}
-		if cond != nil || !c.k.cfg.Concurrent {
-			c.gate.cond, c.gate.hold = cond, hold
-			s.When(&c.gate).Waiting(&c.gate)
-		}
-		s.State(c.local()).Lane(c.cpu.id)
-		if c.k.tracing {
-			if c.what != "" {
-				label += " " + c.what
-			}
-			s.Label(label)
-		}
-		s.Do()
-		c.k.cur = c
-		if c.arrive(hold) {
+		c.declare(label, cond, accesses).Do()
+		if c.taken() {
 			break
 		}
 	}
+	c.stepped()
+}
+
+// declare declares the next step; see step.
+func (c *Context) declare(label string, cond condition, accesses []acc) *explore.Step {
+	hold := c.mustHold()
+	if hold && c.migratable() && c.kind == InTask && !c.picked {
+		c.pickCPU()
+	}
+	s := c.t.Next()
+	c.declareCPU(s, hold)
+	for i := range accesses {
+		s.On(accesses[i].o, accesses[i].k)
+	}
+	for _, o := range c.held {
+		s.On(o, explore.AtomicUpdate)
+	}
+	c.gate.cond, c.gate.hold = cond, hold
+	if cond != nil || !c.k.cfg.Concurrent {
+		s.When(&c.gate).Waiting(&c.gate)
+	}
+	s.State(c.local()).Lane(c.cpu.id)
+	if c.k.tracing {
+		if c.what != "" {
+			label += " " + c.what
+		}
+		s.Label(label)
+	}
+	return s
+}
+
+// taken is called when the step that c has declared happens. It returns false if c must declare
+// it again, on another CPU.
+func (c *Context) taken() bool {
+	c.k.cur = c
+	return c.arrive(c.gate.hold)
+}
+
+// stepped ends a step that was taken.
+func (c *Context) stepped() {
 	c.covered, c.covers, c.tail = false, 0, explore.Object{}
 	c.hist = mix(c.hist, 1)
 	c.countHog()
@@ -551,9 +576,13 @@ func (c *Context) whyAtomic(rtLock bool) string {
 	return ""
 }
 
+func (c *Context) balanced(irqsOff int) bool {
+	return c.preempt|c.rcu|c.bh|c.migrate|len(c.locks) == 0 && c.irqsOff == irqsOff
+}
+
 // checkBalance finds counters that were not brought back.
 func (c *Context) checkBalance(what string, irqsOff int) {
-	if c.preempt != 0 || c.rcu != 0 || c.bh != 0 || c.irqsOff != irqsOff || c.migrate != 0 || len(c.locks) > 0 {
+	if !c.balanced(irqsOff) {
 		c.t.Fail(Imbalance, fmt.Sprintf("%s %q ends with preempt %d, rcu %d, bh %d, irqs off %d, migrate %d, locks %v",
 			what, c.name, c.preempt, c.rcu, c.bh, c.irqsOff-irqsOff, c.migrate, c.locks), "")
 	}

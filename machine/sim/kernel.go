@@ -178,10 +178,53 @@ type memo struct {
 	cpus    []*CPU
 	walker  walker
 	known   pointerTable
-	roots   []reflect.Value
+	roots   []memory
 	later   []laterPart
 	kernel  *Kernel
+	things  things
 	sites   []string // lines that Site has named in this execution
+}
+
+// things are what executions make in large numbers, used again in the next one.
+type things struct {
+	kernels  pile[Kernel]
+	machines pile[Machine]
+	locals   pile[machineLocal]
+	vars     pile[machineVar]
+	counters pile[machineCounter]
+	locks    pile[machineLock]
+	handles  pile[machineWork]
+	works    pile[Work]
+	queues   pile[Workqueue]
+	tasks    pile[Task]
+}
+
+// begin makes all of them free.
+func (t *things) begin() {
+	t.kernels.n, t.machines.n, t.locals.n, t.vars.n, t.counters.n = 0, 0, 0, 0, 0
+	t.locks.n, t.handles.n, t.works.n, t.queues.n, t.tasks.n = 0, 0, 0, 0, 0
+}
+
+// A pile has values of one type. The first n are in use.
+type pile[T any] struct {
+	all []*T
+	n   int
+}
+
+// one returns a value that is not in use. It is as the execution before left it: set all of it.
+func (p *pile[T]) one() *T {
+	if p.n == len(p.all) {
+		p.all = append(p.all, new(T))
+	}
+	p.n++
+	return p.all[p.n-1]
+}
+
+// of returns one that is set to v.
+func (p *pile[T]) of(v T) *T {
+	x := p.one()
+	*x = v
+	return x
 }
 
 // numbered is a name with a number behind it.
@@ -224,12 +267,14 @@ func New(x *explore.Exec, cfg Config) *Kernel {
 		cfg.Workers = 2
 	}
 	cfg.Count = cfg.Count || cfg.Preemption >= Full
-	k := &Kernel{x: x, cfg: cfg, tracing: x.Tracing()}
-	k.memo, _ = (*x.Memo()).(*memo)
-	if k.memo == nil {
-		k.memo = &memo{classes: map[string]*lockdep.Class{}, plans: map[reflect.Type]*plan{}, names: map[numbered]string{}}
-		*x.Memo() = k.memo
+	m, _ := (*x.Memo()).(*memo)
+	if m == nil {
+		m = &memo{classes: map[string]*lockdep.Class{}, plans: map[reflect.Type]*plan{}, names: map[numbered]string{}}
+		*x.Memo() = m
 	}
+	m.things.begin()
+	k := m.things.kernels.one()
+	*k = Kernel{x: x, cfg: cfg, tracing: x.Tracing(), memo: m, cpus: k.cpus[:0], wqs: k.wqs[:0], atEnd: k.atEnd[:0]}
 	k.memo.log.begin()
 	k.memo.known.reset()
 	k.roots.known, k.roots.list, k.later = &k.memo.known, k.memo.roots[:0], k.memo.later[:0]

@@ -27,7 +27,16 @@ type Machine struct {
 }
 
 // NewMachine returns the machine of k.
-func NewMachine(k *Kernel) *Machine { return &Machine{k: k, names: map[string]bool{}} }
+func NewMachine(k *Kernel) *Machine {
+	m := k.memo.things.machines.one()
+	names := m.names
+	if names == nil {
+		names = map[string]bool{}
+	}
+	clear(names)
+	*m = Machine{k: k, names: names}
+	return m
+}
 
 // Kernel returns the kernel under m.
 func (m *Machine) Kernel() *Kernel { return m.k }
@@ -86,7 +95,7 @@ func (p *localPart) describe(_ *Context, w *explore.Wait) {
 
 // NewLocal returns a Local with a section for each CPU.
 func (m *Machine) NewLocal(name string) machine.Local {
-	l := &machineLocal{m: m, name: name, bit: m.k.newToken()}
+	l := m.k.memo.things.locals.of(machineLocal{m: m, name: name, bit: m.k.newToken()})
 	class := m.k.class(name, lockdep.WaitSpin, lockdep.PerCPU)
 	for i := range m.k.cpus {
 		p := &l.parts[i]
@@ -231,7 +240,7 @@ type machineLock struct {
 
 // NewLock returns an unlocked Lock.
 func (m *Machine) NewLock(name string) machine.Lock {
-	l := &machineLock{m: m, bit: m.k.newToken()}
+	l := m.k.memo.things.locks.of(machineLock{m: m, bit: m.k.newToken()})
 	l.k, l.name, l.obj = m.k, name, m.groupOf(name)
 	l.dep.Init(m.k.class(name, lockdep.WaitSpin, lockdep.Normal))
 	m.k.add(l)
@@ -282,6 +291,7 @@ type machineVar struct {
 	m    *Machine
 	name string
 	obj  explore.Object
+	own  memory // the struct that has it as a field
 
 	lockset uint64
 	used    bool
@@ -291,7 +301,7 @@ type machineVar struct {
 
 // NewVar returns the name of plain memory.
 func (m *Machine) NewVar(name string) machine.Var {
-	v := &machineVar{m: m, name: name}
+	v := m.k.memo.things.vars.of(machineVar{m: m, name: name})
 	v.obj = m.k.maker(m.k.cur).NewObject(name, len(m.k.parts))
 	m.k.add(v)
 	m.object(v, 0)
@@ -350,7 +360,7 @@ type machineCounter struct {
 
 // NewCounter returns a Counter at n.
 func (m *Machine) NewCounter(name string, n int64) machine.Counter {
-	a := &machineCounter{m: m, name: name, obj: m.groupOf(name), value: n}
+	a := m.k.memo.things.counters.of(machineCounter{m: m, name: name, obj: m.groupOf(name), value: n})
 	m.k.add(a)
 	m.object(a, 0)
 	return a
@@ -446,7 +456,7 @@ func (m *Machine) NewWork(name string, cpu machine.CPU, fn, stalled func(machine
 	if stalled != nil {
 		w.stall = func(c *Context) { stalled(c) }
 	}
-	mw := &machineWork{m: m, w: w}
+	mw := m.k.memo.things.handles.of(machineWork{m: m, w: w})
 	m.object(mw, w.id)
 	return mw
 }

@@ -3,6 +3,8 @@
 package sim
 
 import (
+	"fmt"
+
 	"endio/explore"
 )
 
@@ -23,7 +25,7 @@ type Workqueue struct {
 
 // AllocWorkqueue makes a workqueue. Call it in Init.
 func (k *Kernel) AllocWorkqueue(name string, flags WQFlags) *Workqueue {
-	q := &Workqueue{k: k, name: name, flags: flags}
+	q := k.memo.things.queues.of(Workqueue{k: k, name: name, flags: flags})
 	k.wqs = append(k.wqs, q)
 	if flags&MemReclaim != 0 && k.cfg.NoMemory {
 		q.rescuer = k.newRescuer(q)
@@ -56,6 +58,7 @@ type worker struct {
 	c       *Context
 	cur     *Work
 	counted bool // in pool.nrRunning
+	acc     [1]acc
 }
 
 func (k *Kernel) newPool(cpu *CPU) {
@@ -79,20 +82,66 @@ func (k *Kernel) newPool(cpu *CPU) {
 		}
 		w := k.memo.workers[k.workers]
 		k.workers++
-		*w = worker{k: k, pool: p, index: i}
+		*w = worker{k: k, pool: p, index: i, name: w.name} // the same in all executions
 		p.workers = append(p.workers, w)
-		w.start(k, k.memo.name(k.memo.name("kworker/", cpu.id)+":", i), cpu)
+		if w.name == "" {
+			w.name = fmt.Sprintf("kworker/%d:%d", cpu.id, i)
+		}
+		w.start(k, w.name, cpu)
 	}
 }
 
+// The loop of a worker is body: worker_thread, or rescuer_thread.
 func (w *worker) start(k *Kernel, name string, cpu *CPU) {
 	w.name = name
 	w.c = k.newContext(InTask, cpu, name)
 	w.c.worker = w
-	k.spawn(nil, name, explore.TaskOptions{Daemon: true, Lane: cpu.id}, func(t *explore.Task) {
-		w.c.bind(t)
-		w.main(w.c)
-	})
+	o := explore.TaskOptions{Daemon: true, Lane: cpu.id}
+	if w.wq == nil {
+		o.First = w.first // most never take a step
+	}
+	k.spawn(nil, name, o, w.body)
+}
+
+// first declares that an idle worker waits for work.
+func (w *worker) first(t *explore.Task) {
+	c := w.c
+	c.bind(t)
+	w.begin(c)
+	w.home(c)
+	c.what = "takes work"
+	c.declare(w.name, w, w.takes())
+	c.what = ""
+}
+
+func (w *worker) body(t *explore.Task) {
+	c := w.c
+	declared := w.wq == nil
+	if !declared {
+		c.bind(t)
+	}
+	for {
+		if !declared {
+			w.begin(c)
+		}
+		x := w.take(c, declared)
+		declared = false
+		c.fold(x.id)
+		x.fn(c)
+		w.finish(c, x)
+	}
+}
+
+// begin forgets the item before.
+func (w *worker) begin(c *Context) {
+	c.Forget(uint64(w.index))
+	c.unpin()
+}
+
+// takes is what the step declares in which w takes an item.
+func (w *worker) takes() []acc {
+	w.acc[0] = acc{w.pool.cpu.wq, explore.AtomicUpdate}
+	return w.acc[:]
 }
 
 func (k *Kernel) newRescuer(q *Workqueue) *worker {
@@ -168,33 +217,26 @@ func (w *worker) ready(c *Context) bool {
 
 func (w *worker) describe(_ *Context, d *explore.Wait) { d.For = "work" }
 
-// main is the loop of a worker: worker_thread, or rescuer_thread.
-func (w *worker) main(c *Context) {
-	for {
-		c.Forget(uint64(w.index))
-		c.unpin()
-		x := w.take(c)
-		c.fold(x.id)
-		x.fn(c)
-		w.finish(c, x)
-	}
-}
-
-// take waits for an item and starts it: PENDING is cleared before the function is
-// called.
+// take waits for an item, or has done so if that was declared, and starts it: PENDING is cleared
+// before the function is called.
 //
 // Source: process_one_work, kernel/workqueue.c, Linux 7.3.
-func (w *worker) take(c *Context) *Work {
-	if w.wq != nil {
+func (w *worker) take(c *Context, declared bool) *Work {
+	switch {
+	case declared && c.taken():
+		c.stepped()
+	case w.wq != nil:
 		var objs []acc
 		for _, p := range w.k.cpus {
 			objs = append(objs, acc{p.wq, explore.AtomicUpdate})
 		}
 		c.any = true
 		w.attach(c, objs)
-	} else {
-		w.home(c)
-		c.step(w.name+" takes work", w, acc{w.pool.cpu.wq, explore.AtomicUpdate})
+	default:
+		if !declared {
+			w.home(c)
+		}
+		c.stepOn(w.name, "takes work", w, w.takes()...)
 	}
 	p := w.pool
 	x := p.next(w)
@@ -294,7 +336,9 @@ func (w *worker) callStall(c *Context, x *Work) {
 
 // finish ends an instance of x.
 func (w *worker) finish(c *Context, x *Work) {
-	c.checkBalance("work "+x.name+" of", 0)
+	if !c.balanced(0) {
+		c.checkBalance("work "+x.name+" of", 0)
+	}
 	// The end right after a section of the CPU is part of it: nobody can tell,
 	// but for who looks at running instances from outside, who waits anyway.
 	if c.tail != w.pool.cpu.wq || x.home != w.pool.cpu {

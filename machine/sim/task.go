@@ -46,7 +46,7 @@ func (k *Kernel) Go(c *Context, name string, o TaskOptions, fn func(*Context)) *
 	tc := k.newContext(InTask, cpu, name)
 	tc.any = o.CPU.cpu == 0
 	tc.born(c)
-	task := &Task{k: k, c: tc, name: name}
+	task := k.memo.things.tasks.of(Task{k: k, c: tc, name: name})
 	tc.task = task
 	if c == nil {
 		task.obj = k.x.NewObject("task "+name, -1)

@@ -51,7 +51,7 @@ type Work struct {
 // NewWork initialises a work item, INIT_WORK. home is the CPU with whose state
 // the item's is kept; operations on it are ordered with those of that CPU's pool.
 func (k *Kernel) NewWork(c *Context, name string, home int, fn func(*Context)) *Work {
-	w := &Work{k: k, name: name, home: k.cpus[home], fn: fn}
+	w := k.memo.things.works.of(Work{k: k, name: name, home: k.cpus[home], fn: fn})
 	w.id = k.newID(c)
 	if fn == nil {
 		k.x.Fail(NilHandler, "work "+name+" has no function", "")
@@ -327,13 +327,13 @@ func (w *Work) Enable(c *Context) bool {
 // pending runs that have not started.
 func (w *Work) Flush(c *Context) {
 	c.MightSleep("flush_work " + w.name)
-	c.block("wait for the end of "+w.name, (*notRunning)(w), Uninterruptible, acc{w.home.wq, explore.AtomicUpdate})
+	c.block(c.labelled("wait for the end of ", w.name), (*notRunning)(w), Uninterruptible, acc{w.home.wq, explore.AtomicUpdate})
 }
 
 // FlushWork waits until a pending run, too, has ended.
 func (w *Work) FlushWork(c *Context) {
 	c.MightSleep("flush_work " + w.name)
-	c.block("flush "+w.name, (*notPending)(w), Uninterruptible, w.homes()...)
+	c.block(c.labelled("flush ", w.name), (*notPending)(w), Uninterruptible, w.homes()...)
 }
 
 type notRunning Work
