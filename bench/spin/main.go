@@ -130,6 +130,9 @@ func compare(model string, rounds int) error {
 	return nil
 }
 
+// panFlags are those with which pan is compiled besides what is compared.
+var panFlags = []string{"-O2", "-DSAFETY"}
+
 func build(dir, model, grain, name string, defines ...string) (string, error) {
 	model, err := filepath.Abs(model)
 	if err != nil {
@@ -147,7 +150,7 @@ func build(dir, model, grain, name string, defines ...string) (string, error) {
 		args = append([]string{grain}, args...)
 	}
 	for _, argv := range [][]string{append([]string{"spin"}, args...),
-		append([]string{"gcc", "-w", "-O2", "-DSAFETY", "-o", "pan", "pan.c"}, defines...)} {
+		slices.Concat([]string{"gcc", "-w"}, panFlags, []string{"-o", "pan", "pan.c"}, defines)} {
 		cmd := exec.Command(argv[0], argv[1:]...)
 		cmd.Dir = d
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -172,6 +175,7 @@ func panStates(out string) (int64, error) {
 
 func show(peers, ours []*contestant) {
 	base := ours[0] // on one core
+	fmt.Printf("pan: gcc %s; partial-order reduction on, as is its default; no COLLAPSE\n", strings.Join(panFlags, " "))
 	fmt.Printf("%-32s %9s %18s %10s %12s   %s\n", "", "median", "min .. max", "peak MiB", "states", "endio on one core: time, memory, states")
 	for _, c := range append(peers, ours...) {
 		t, lo, hi := median(c.took), slices.Min(c.took), slices.Max(c.took)
