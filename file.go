@@ -31,6 +31,7 @@ type File struct {
 	mode   int   // O_RDONLY, O_WRONLY or O_RDWR
 
 	uncached *uncached // nil: in the page cache as ever
+	cached   guess     // for blocking reads that are not direct
 
 	closed atomic.Bool
 }

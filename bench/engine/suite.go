@@ -77,17 +77,25 @@ func specs(file, ram string) []rig.Spec {
 			all.add(file, rig.Spec{Section: "uncached", Row: row, Peer: peer, How: peer, Write: write, Block: 128 << 10, Limited: true})
 		}
 	}
-	for _, p := range places {
-		for _, goroutines := range []int{64, 1024} {
-			row := fmt.Sprintf("%s/%d", p, goroutines)
-			all.add(p, rig.Spec{Section: "calls", Row: row, Peer: "os.File", How: "os.File", Depth: goroutines},
-				rig.Spec{Section: "calls", Row: row, Peer: "blocking", How: "blocking", Depth: goroutines})
+	for _, goroutines := range []int{64, 1024} {
+		for _, p := range places {
+			calls(&all, p, rig.Spec{Row: fmt.Sprintf("%s/%d", p, goroutines), Depth: goroutines})
 		}
+		calls(&all, file, rig.Spec{Row: fmt.Sprintf("page cache/%d", goroutines), Depth: goroutines, Cached: true})
 	}
 	fair(&all, file)
 	logs(&all, file)
 	scale(&all, file, fast)
 	return all
+}
+
+// calls is a row about blocking calls.
+func calls(all *list, place string, one rig.Spec) {
+	one.Section = "calls"
+	for _, how := range []string{"os.File", "blocking"} {
+		one.Peer, one.How = how, how
+		all.add(place, one)
+	}
 }
 
 // tick is a jiffy of a kernel with HZ=250.

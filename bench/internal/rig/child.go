@@ -235,6 +235,14 @@ func (o *offsets) get() int64 {
 	return o.rng.Int64N(blocks) * int64(o.s.Block)
 }
 
+// flags of an os.File.
+func (s Spec) flags() int {
+	if s.Cached {
+		return openFlags
+	}
+	return openFlags | syscall.O_DIRECT
+}
+
 // options of an endio file.
 func (s Spec) options() []endio.FileOption {
 	if s.Cached {

@@ -150,11 +150,7 @@ func measureCalls(s Spec, e *endio.Engine) (Measurement, error) {
 // measurePread makes the system call and nothing else, on one thread which the Go
 // scheduler does not hear of: what reading costs whoever asks the kernel to do it.
 func measurePread(s Spec, _ *endio.Engine) (Measurement, error) {
-	flags := openFlags
-	if !s.Cached {
-		flags |= syscall.O_DIRECT
-	}
-	file, err := os.OpenFile(s.Path, flags, 0)
+	file, err := os.OpenFile(s.Path, s.flags(), 0)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +178,7 @@ func measurePread(s Spec, _ *endio.Engine) (Measurement, error) {
 // openCalls opens the file for blocking calls; as an os.File if e is nil.
 func openCalls(s Spec, e *endio.Engine) (readerWriterAt, error) {
 	if e == nil {
-		return os.OpenFile(s.Path, openFlags|syscall.O_DIRECT, 0)
+		return os.OpenFile(s.Path, s.flags(), 0)
 	}
 	return e.OpenFile(s.Path, openFlags, 0, s.options()...)
 }
