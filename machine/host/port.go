@@ -162,7 +162,7 @@ func (p *Port) Submit(flush bool, r *Request) {
 	}
 	if n := p.dev.unflushed(); n >= int(p.enough.Load()) || (flush || p.away.Load()) && !p.gathering {
 		p.flushLocked()
-	} else if n > 0 {
+	} else if n > 0 && !p.gathering { // who gathers flushes: the monitor, awake, would cost a quarter of the CPU
 		p.leftLocked(true)
 	}
 	p.submitMu.Unlock()
