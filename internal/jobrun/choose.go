@@ -26,7 +26,6 @@ func (c *Clone) choose(now int64) (r *Request, wait time.Duration) {
 		r.Kind, r.Len, r.Off = kind, 0, 0
 		r.File, r.target = c.files[c.turn], c.shares[c.turn].target
 		r.trace.issued = now
-		c.writes = 0
 		c.cover(r)
 		return r, 0
 	}
@@ -35,8 +34,9 @@ func (c *Clone) choose(now int64) (r *Request, wait time.Duration) {
 		return nil, wait
 	}
 	r = c.take()
-	c.turn = (c.turn + 1) % len(c.files)
+	c.turn = c.nextFile()
 	off, size := c.regions[c.turn].Next(int(dir), c.sizes[dir].Draw(c.rng))
+	c.touched[c.turn] += size
 	r.File, r.target, r.Off, r.Len = c.files[c.turn], c.shares[c.turn].target, off, int(size)
 	r.trace.issued = now
 	if dir == fiojob.Trim {
@@ -82,14 +82,31 @@ func (c *Clone) spareAcks() []ack {
 	return make([]ack, 0, 64)
 }
 
-// syncDue reports whether fsync= or fdatasync= wants a sync now.
+// nextFile returns the file of the next operation. Files take turns, and one that
+// was gone through waits for the others.
+func (c *Clone) nextFile() int {
+	n, block := len(c.files), c.minBlock()
+	for i := range n {
+		turn := (c.turn + 1 + i) % n
+		if c.touched[turn]+block <= c.shares[turn].bytes {
+			return turn
+		}
+	}
+	clear(c.touched)
+	return (c.turn + 1) % n
+}
+
+// syncDue reports whether fsync= or fdatasync= wants a sync now: right after every
+// so many writes of the loop, and one where both do.
 func (c *Clone) syncDue() (Kind, bool) {
-	switch {
-	case c.writes == 0:
+	if !c.wrote {
 		return 0, false
-	case c.Job.Fsync > 0 && c.writes >= c.Job.Fsync:
+	}
+	c.wrote = false
+	switch {
+	case c.Job.Fsync > 0 && c.writes%c.Job.Fsync == 0:
 		return OpSync, true
-	case c.Job.Fdatasync > 0 && c.writes >= c.Job.Fdatasync:
+	case c.Job.Fdatasync > 0 && c.writes%c.Job.Fdatasync == 0:
 		return OpSyncData, true
 	}
 	return 0, false

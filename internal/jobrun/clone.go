@@ -27,7 +27,7 @@ type Clone struct {
 	run         uint64
 	rng         *rand.Rand
 	shares      []share
-	regionBytes int64
+	regionBytes int64 // of all shares, in whole blocks
 	totalBytes  int64 // of one loop
 
 	// Set by openFiles.
@@ -46,10 +46,12 @@ type Clone struct {
 	// State of the loop that is running.
 	inFlight  int
 	issued    loopCount
-	turn      int         // index of the file of the next operation
+	turn      int         // index of the file of the last operation
+	touched   []int64     // bytes of each file in this pass over all
 	held      *Request    // chosen, and not submitted since a unit of it is being written
 	trimmed   *Request    // with TrimFirst: trimmed, to be written next
-	writes    int         // since the last sync
+	writes    int         // since the loop began
+	wrote     bool        // the last operation was a write, so that a sync may be due
 	durable   []ack       // completed, waiting for a sync
 	acks      [][]ack     // spare slices for Request.trace.covers
 	measuring bool        // false during the ramp

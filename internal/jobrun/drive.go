@@ -13,7 +13,8 @@ import (
 
 // drive issues the operations of one loop of the job and waits for all of them.
 func (c *Clone) drive(ctx context.Context) {
-	c.issued, c.turn, c.writes = loopCount{}, 0, 0
+	c.issued, c.writes, c.wrote = loopCount{}, 0, false
+	c.turn, c.touched = len(c.files)-1, make([]int64, len(c.files))
 	c.began = c.clock()
 	c.live.expected.Store(c.expectedBytes())
 	c.measuring = c.Job.RampTime == 0
@@ -144,6 +145,7 @@ func (c *Clone) count(r *Request) {
 	case OpWrite:
 		dir = fiojob.Write
 		c.writes++
+		c.wrote = true
 	case OpSync, OpSyncData:
 		return
 	}

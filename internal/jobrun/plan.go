@@ -114,11 +114,14 @@ func (p *Plan) clone(job *fiojob.Job, n int, id uint32) (*Clone, error) {
 			return nil, err
 		}
 		c.shares = append(c.shares, s)
-		c.regionBytes += s.bytes
+		c.regionBytes += s.bytes / c.minBlock() * c.minBlock()
 	}
 	c.totalBytes = c.regionBytes
+	if job.FileSizeMax > 0 && job.Size.Bytes > 0 {
+		c.totalBytes = min(c.totalBytes, job.Size.Bytes)
+	}
 	if job.IOSize.Given() {
-		c.totalBytes = job.IOSize.Of(c.regionBytes)
+		c.totalBytes = job.IOSize.Of(c.totalBytes)
 	}
 	return c, nil
 }
@@ -221,13 +224,13 @@ func deviceBytes(path string) (int64, error) {
 // shareOf returns the part of t that the clone works on; its job has count files.
 func (c *Clone) shareOf(t *target, count int) (share, error) {
 	job := c.Job
-	fileBytes := t.found
+	fileBytes := max(t.found, t.end) // an earlier job may make it larger
 	switch {
 	case job.FileSizeMax > 0:
 		fileBytes = job.FileSizeMin + c.rng.Int64N(job.FileSizeMax-job.FileSizeMin+1)
 	case job.Size.Bytes > 0:
 		fileBytes = job.Size.Bytes / int64(count)
-	case t.found == 0:
+	case fileBytes == 0:
 		return share{}, errors.New("the file does not exist or is empty: size= or filesize= says how large it shall be")
 	}
 	block := c.minBlock()
@@ -243,9 +246,9 @@ func (c *Clone) shareOf(t *target, count int) (share, error) {
 	switch {
 	case job.Size.Percent != 0:
 		bytes = job.Size.Of(fileBytes)
-	case job.Size.Bytes > 0:
+	case job.Size.Bytes > 0 && job.FileSizeMax == 0:
 		bytes = job.Size.Bytes / int64(count)
-	default:
+	default: // with filesize, size bounds what is moved, and not where
 		bytes = fileBytes - start
 	}
 	if start < 0 || start+bytes < start {
