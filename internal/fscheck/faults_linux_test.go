@@ -311,6 +311,77 @@ func TestReadOnlyRemount(t *testing.T) {
 	}
 }
 
+// TestReadOnlyByError has ext4 find an error and make itself read-only (errors=remount-ro) while
+// files are open for writing and I/O is in flight: writes fail and say why, in all
+// ways, reads go on, and nothing hangs.
+func TestReadOnlyByError(t *testing.T) {
+	for _, b := range backendKinds {
+		t.Run(string(b), func(t *testing.T) {
+			m := mountFS(t, "ext4")
+			if err := unix.Mount("", m.dir, "", unix.MS_REMOUNT, "errors=remount-ro"); err != nil {
+				t.Fatal(err)
+			}
+			e := openEngine(t, endio.Options{Backend: b, Depth: 8})
+			f, err := e.OpenFile(filepath.Join(m.dir, "file"), os.O_RDWR|os.O_CREATE, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			want := bytes.Repeat([]byte("x"), 4096)
+			if err := errors.Join(wantEverywhere(e, f, endio.Write, want, 0, nil), f.Sync()); err != nil {
+				t.Fatal(err)
+			}
+			stop := make(chan struct{})
+			var fine, refused atomic.Int64
+			var writers sync.WaitGroup
+			for w := range 4 {
+				writers.Go(func() {
+					for i := int64(1); ; i++ {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						switch _, err := f.WriteAt(want, (i*4+int64(w))%512*4096+4096); {
+						case err == nil:
+							fine.Add(1)
+						case errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO):
+							refused.Add(1)
+						default:
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			for fine.Load() < 100 {
+				time.Sleep(time.Millisecond) // sleep: until there is a load
+			}
+			trigger := filepath.Join("/sys/fs/ext4", filepath.Base(m.device), "trigger_fs_error")
+			triggered := os.WriteFile(trigger, []byte("endio test"), 0)
+			for triggered == nil && refused.Load() < 100 && !t.Failed() {
+				time.Sleep(time.Millisecond) // sleep: until writers have noticed
+			}
+			close(stop)
+			writers.Wait()
+			if triggered != nil {
+				t.Skipf("no error can be triggered here: %v", triggered)
+			}
+			if err := wantEverywhere(e, f, endio.Write, want, 0, syscall.EROFS, syscall.EIO); err != nil {
+				t.Error(err)
+			}
+			if err := f.Truncate(0); !errors.Is(err, syscall.EROFS) && !errors.Is(err, syscall.EIO) {
+				t.Errorf("Truncate = %v, want EROFS", err)
+			}
+			got := make([]byte, 4096)
+			if err := wantEverywhere(e, f, endio.Read, got, 0, nil); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("reads do not go on: %v, or other data", err)
+			}
+			t.Logf("%d writes before, %d refused", fine.Load(), refused.Load())
+		})
+	}
+}
+
 func TestRemovedFile(t *testing.T) {
 	for _, b := range backendKinds {
 		t.Run(string(b), func(t *testing.T) {
