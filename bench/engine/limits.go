@@ -48,6 +48,11 @@ func limits(r *rig.Report) []rig.Limit {
 				few := r.Row("calls", strings.TrimSuffix(w.Name, "1024")+"64")
 				all.AtLeast(name, "blocking IOPS / those of 64 goroutines", w.Get("blocking", rig.KIOPS).To(few.Get("blocking", rig.KIOPS)), 0.8)
 			}
+		case "fair":
+			for _, peer := range []string{readTask, readBlocking} {
+				// Not behind the whole flood, as in a line that all share.
+				all.AtMost(name, peer+": operations of the flood during the p99 of the reads", during(w.Get(peer, rig.P99), w.Get(peer, rig.FloodKIOPS)), floodOps)
+			}
 		case "wal":
 			for _, way := range []string{logDSync, logBoth} {
 				for _, peer := range []string{logPlain, logMany, logGroups} {
@@ -63,6 +68,17 @@ func limits(r *rig.Report) []rig.Limit {
 	all.AtMost("inflight/all", "CPU of one operation, dearest / cheapest number in flight", spread(r, "inflight"), flat)
 	all.AtMost("files/all", "CPU of one operation, dearest / cheapest number of files", spread(r, "files"), flat)
 	return all
+}
+
+// during returns how many operations complete at a rate, in kIOPS, in a time, in µs.
+func during(time, rate rig.Value) rig.Value {
+	switch {
+	case time.Off || time.Open != "":
+		return time
+	case rate.Off || rate.Open != "":
+		return rate
+	}
+	return rig.Value{V: time.V * rate.V / 1e3}
 }
 
 // flat is how much more an operation may cost where there is much of something.
