@@ -78,3 +78,21 @@ func TestFirst(t *testing.T) {
 		}
 	}
 }
+
+// TestFirstMakesNoStrays: a task that was not begun has no coroutine, which the search for stray
+// goroutines would take for one: each suspicion costs a dump of all stacks.
+func TestFirstMakesNoStrays(t *testing.T) {
+	o := Options{Strategy: Naive(), KeepGoing: true}
+	if err := o.complete(); err != nil {
+		t.Fatal(err)
+	}
+	dumps := 0
+	for range 20 {
+		s := newSearch(firstSteps(true), &o)
+		s.run(context.Background())
+		dumps += s.heartbeat.dumps
+	}
+	if dumps > 2 { // goroutines of the runtime and of other tests come and go
+		t.Errorf("%d dumps of all goroutines in 20 searches, want none", dumps)
+	}
+}

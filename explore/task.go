@@ -188,9 +188,6 @@ func (x *Exec) spawn(m *maker, name string, f func(*Task), o TaskOptions) *Task 
 		t = &Task{x: x, id: id}
 		x.tasks[id] = t
 	}
-	if t.coro == nil {
-		t.coro = x.coros.start(t)
-	}
 	t.name, t.fn, t.epoch, t.lane = name, f, x.epoch, int16(o.Lane)
 	t.make = maker{id: id + 1}
 	t.daemon, t.joinable = o.Daemon, o.Joinable
@@ -227,6 +224,9 @@ func (x *Exec) first(t *Task, f func(*Task)) {
 // resume runs t's coroutine until it parks, goes idle, or the schedule leads
 // back to somebody below it.
 func (t *Task) resume() {
+	if t.coro == nil {
+		t.coro = t.x.coros.start(t)
+	}
 	t.awake, t.waiting = true, false
 	t.coro.next()
 	t.awake = false
