@@ -31,8 +31,9 @@ type graph struct {
 	path []uint32 // by depth: the state before the step
 
 	plan    []uint8
-	choices []choice  // of the plan
-	forced  int       // choices of the last step that are given
+	choices []choice // of the plan
+	forced  int      // choices that are given of the step that leads to depth at
+	at      int
 	fresh   int       // depth of the first step that was not made before
 	settled int       // steps below this depth have their other choices noted
 	asleep  uint64    // at the last step: what sleeps or was run there before it
@@ -60,6 +61,7 @@ type stateNode struct {
 	via    uint32 // the way on which it was reached first, or noState
 	ways   uint32 // head of the list of those that lead on from here
 	depth  uint32
+	others bool // steps from here have other choices to be made: see stateGraph.others
 	listed bool // in open
 	dry    bool // nothing was left to do here, nor in any state behind, when somebody looked
 }
@@ -115,7 +117,7 @@ type stateGraph struct {
 	limit  int64
 	verify bool // all executions
 	hole   hole
-	// For tests: new states before other choices of steps that were made. Any order must do.
+	// For tests: the tasks of a state before other choices of steps from it. Any order must do.
 	choicesLast bool
 
 	mu      sync.Mutex
@@ -123,13 +125,15 @@ type stateGraph struct {
 	nodes   chunks[stateNode]
 	index   []uint32 // open addressing: number of a node + 1
 	ways    chunks[way]
-	choices []choice   // of ways
-	open    [][]uint32 // by depth: states that may have something to do
-	shallow int        // no state above has
-	jobs    []graphJob // other choices of steps that were made
-	deepest uint32     // depth of the deepest state, on the way on which it was reached first
-	made    int64      // steps
-	left    int64      // tasks to be run
+	choices []choice              // of ways
+	open    [][]uint32            // by depth: states that may have something to do
+	shallow int                   // no state above has
+	jobs    []graphJob            // other choices made in Init
+	others  map[uint32][]graphJob // by state: other choices of steps that were made
+	waiting int                   // in jobs and others
+	deepest uint32                // depth of the deepest state, on the way on which it was reached first
+	made    int64                 // steps
+	left    int64                 // tasks to be run
 	started bool
 	running int // workers that have a job
 	closed  bool
@@ -137,7 +141,7 @@ type stateGraph struct {
 }
 
 func newStateGraph(limit int64, verify bool) *stateGraph {
-	g := &stateGraph{limit: limit, verify: verify, index: make([]uint32, 1<<9)}
+	g := &stateGraph{limit: limit, verify: verify, index: make([]uint32, 1<<9), others: map[uint32][]graphJob{}}
 	g.idle.L = &g.mu
 	return g
 }
@@ -167,7 +171,7 @@ func (g *stateGraph) keyOf(n uint32) uint64 {
 func (g *stateGraph) fraction() float64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return float64(g.made) / float64(max(1, g.made+g.left+int64(len(g.jobs))))
+	return float64(g.made) / float64(max(1, g.made+g.left+int64(g.waiting)))
 }
 
 // find returns the number of the state with that key, or where in index to put it.
@@ -304,7 +308,7 @@ func (g *stateGraph) seek(q *search, n uint32, depth int, ways []uint32) []uint3
 			if s.dry {
 				continue
 			}
-			if s.todo != 0 {
+			if s.todo != 0 || s.others {
 				ways = append(ways, w)
 				for ; i > 0; i = int(q.from[i]) {
 					ways = append(ways, q.via[i])
@@ -343,23 +347,40 @@ func (g *stateGraph) follow(w uint32, given []choice) (task int, to uint32, choi
 	return int(v.task), v.to, append(given[:0], g.choices[v.choice:v.choice+uint32(v.nchoi)]...)
 }
 
-// resume takes a task that is to be run from a state that was reached on known ways.
-func (g *stateGraph) resume(n uint32, prefer int) (next int, asleep uint64) {
+// resume returns something that is left to do in a state.
+func (g *stateGraph) resume(n uint32, prefer int) (j graphJob, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if j, ok = g.from(n, prefer); ok && g.hole == holeTodoSleeps {
+		j.asleep |= g.nodes.at(n).todo
+	}
+	return j, ok
+}
+
+// from takes something that is left to do in the state n: other choices of a step, or a task, that is
+// prefer if it may be.
+func (g *stateGraph) from(n uint32, prefer int) (j graphJob, ok bool) {
 	s := g.nodes.at(n)
-	if s.todo == 0 {
-		return -1, 0 // another worker was faster
+	switch {
+	case s.others && (!g.choicesLast || s.todo == 0):
+		list := g.others[n]
+		k := len(list) - 1
+		j = list[k]
+		if s.others = k > 0; s.others {
+			g.others[n] = list[:k]
+		} else {
+			delete(g.others, n)
+		}
+		g.waiting--
+		return j, true
+	case s.todo != 0:
+		next := trailing(s.todo)
+		if prefer >= 0 && s.todo>>prefer&1 == 1 {
+			next = prefer
+		}
+		return graphJob{from: n, task: uint8(next), asleep: g.take(n, next)}, true
 	}
-	next = trailing(s.todo)
-	if s.todo>>prefer&1 == 1 {
-		next = prefer
-	}
-	asleep = g.take(n, next)
-	if g.hole == holeTodoSleeps {
-		asleep |= s.todo
-	}
-	return next, asleep
+	return j, false
 }
 
 // take takes a task that is to be run from a state, and returns what sleeps while
@@ -371,23 +392,40 @@ func (g *stateGraph) take(n uint32, task int) (asleep uint64) {
 	s.todo &^= bit
 	s.before |= bit
 	g.left--
-	if s.todo != 0 && !s.listed {
-		s.listed = true
-		d := int(s.depth)
-		for d >= len(g.open) {
-			g.open = append(g.open, nil)
-		}
-		g.open[d] = append(g.open[d], n)
-		g.shallow = min(g.shallow, d)
-		g.idle.Signal()
+	if s.todo != 0 {
+		g.list(n)
 	}
 	return asleep
+}
+
+// list makes it known that something is left to do in the state n.
+func (g *stateGraph) list(n uint32) {
+	s := g.nodes.at(n)
+	if s.listed {
+		return
+	}
+	s.listed = true
+	d := int(s.depth)
+	for d >= len(g.open) {
+		g.open = append(g.open, nil)
+	}
+	g.open[d] = append(g.open[d], n)
+	g.shallow = min(g.shallow, d)
+	g.idle.Signal()
 }
 
 // put adds a job.
 func (g *stateGraph) put(j graphJob) {
 	g.mu.Lock()
-	g.jobs = append(g.jobs, j)
+	g.waiting++
+	if j.from == noState {
+		g.jobs = append(g.jobs, j)
+	} else {
+		s := g.nodes.at(j.from)
+		s.others, s.dry = true, false
+		g.others[j.from] = append(g.others[j.from], j)
+		g.list(j.from)
+	}
 	g.mu.Unlock()
 	g.idle.Signal()
 }
@@ -421,40 +459,24 @@ func (g *stateGraph) job() (j graphJob, ok bool) {
 		g.started = true
 		return graphJob{from: noState}, true
 	}
-	if !g.choicesLast || !g.someOpen() {
-		if k := len(g.jobs) - 1; k >= 0 {
-			j = g.jobs[k]
-			g.jobs = g.jobs[:k]
-			return j, true
-		}
+	if k := len(g.jobs) - 1; k >= 0 {
+		j = g.jobs[k]
+		g.jobs = g.jobs[:k]
+		g.waiting--
+		return j, true
 	}
 	for ; g.shallow < len(g.open); g.shallow++ {
 		list := &g.open[g.shallow]
 		for k := len(*list) - 1; k >= 0; k-- {
 			n := (*list)[k]
-			s := g.nodes.at(n)
-			if s.todo == 0 {
-				s.listed = false
-				*list = (*list)[:k]
-				continue
+			if j, ok = g.from(n, -1); ok {
+				return j, true
 			}
-			task := trailing(s.todo)
-			return graphJob{from: n, task: uint8(task), asleep: g.take(n, task)}, true
+			g.nodes.at(n).listed = false
+			*list = (*list)[:k]
 		}
 	}
 	return j, false
-}
-
-// someOpen returns whether a state has tasks to be run.
-func (g *stateGraph) someOpen() bool {
-	for _, list := range g.open[min(g.shallow, len(g.open)):] {
-		for _, n := range list {
-			if g.nodes.at(n).todo != 0 {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // way returns how a state is reached from the beginning: by depth, the states, the
@@ -532,7 +554,7 @@ func (s *graph) begin(x *Exec) bool {
 		s.g.mu.Unlock()
 	}
 	s.asleep, s.forced, s.settled = j.asleep, len(j.choices), -1
-	s.fresh = len(s.plan)
+	s.fresh, s.at = len(s.plan), 0
 	s.ahead, s.given = s.ahead[:0], s.given[:0]
 	s.verify = nil
 	switch {
@@ -543,6 +565,7 @@ func (s *graph) begin(x *Exec) bool {
 	default:
 		s.settled = s.fresh
 		s.plan = append(s.plan, j.task)
+		s.at = len(s.plan)
 	}
 	for _, c := range j.choices {
 		c.depth = int32(len(s.plan))
@@ -597,7 +620,7 @@ func (s *graph) settle(x *Exec, d int) {
 	s.settled = d
 	made := s.made(x, d)
 	given := 0
-	if d == len(s.plan) && d != s.fresh || d == 0 {
+	if d == s.at {
 		given = s.forced
 	}
 	for k := given; k < len(made); k++ {
@@ -630,6 +653,7 @@ func (s *graph) pick(x *Exec) int {
 		}
 		return int(j.task)
 	}
+	s.given = s.given[:0]
 	if len(s.ahead) > 0 {
 		return s.goOn(x)
 	}
@@ -666,9 +690,19 @@ func (s *graph) same(x *Exec, n uint32) bool {
 	return false
 }
 
-// detour begins to go on known ways from the state n, in which nothing is left to do, to one in which
+// detour begins something that is left to do in the state n, or goes on known ways to a state in which
 // something is. It returns the task that goes first, or -1.
 func (s *graph) detour(x *Exec, n uint32) int {
+	prefer := -1
+	if x.last != nil {
+		prefer = x.last.id
+	}
+	if j, ok := s.g.resume(n, prefer); ok {
+		s.asleep, s.settled = j.asleep, x.depth
+		s.given = append(s.given[:0], j.choices...)
+		s.forced, s.at = len(j.choices), x.depth+1
+		return int(j.task)
+	}
 	if s.ahead = s.g.seek(&s.found, n, x.depth, s.ahead); len(s.ahead) == 0 {
 		return -1
 	}
@@ -696,12 +730,7 @@ func (s *graph) goOn(x *Exec) int {
 	if s.ahead = s.ahead[:len(s.ahead)-1]; len(s.ahead) > 0 {
 		return s.step(x)
 	}
-	next, asleep := s.g.resume(n, x.last.id)
-	s.asleep = asleep
-	if next < 0 {
-		return s.detour(x, n)
-	}
-	return next
+	return s.detour(x, n)
 }
 
 func (s *graph) end(x *Exec) {
