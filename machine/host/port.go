@@ -300,15 +300,20 @@ func (p *Port) reap() (total int, sawWake bool) { return p.reapAs(false) }
 
 // reapAs is reap; expendable says that the caller is a member of a shard, whom an
 // Inline handler may end.
+//
+// It takes what the device had when it came, and no more: what is started meanwhile from
+// the line may complete meanwhile too, and whoever reaped for as long as there is
+// something would go through the whole line before any handler ran.
 func (p *Port) reapAs(expendable bool) (total int, sawWake bool) {
-	for {
+	for total < p.limit {
 		n, wake := p.reapBatch(expendable)
 		total += n
 		sawWake = sawWake || wake
 		if n < reapBatch {
-			return total, sawWake
+			break
 		}
 	}
+	return total, sawWake
 }
 
 func (p *Port) reapBatch(expendable bool) (n int, sawWake bool) {

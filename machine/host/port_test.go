@@ -79,3 +79,46 @@ func TestBreathe(t *testing.T) {
 		t.Errorf("its next turn is %v from %v on; want one from %v to %v from now on", mb.turn, mb.since, minTurn, maxTurn)
 	}
 }
+
+// An eagerDevice completes at once what it is given.
+type eagerDevice struct {
+	slowDevice
+	given, done []uint64 // user data
+}
+
+func (d *eagerDevice) start(_ *Request, ud uint64) bool { d.given = append(d.given, ud); return true }
+func (d *eagerDevice) unflushed() int                   { return len(d.given) }
+func (d *eagerDevice) flush() error {
+	d.done, d.given = append(d.done, d.given...), nil
+	return nil
+}
+func (d *eagerDevice) reap(dst []uring.CQE) int {
+	n := min(len(dst), len(d.done))
+	for i, ud := range d.done[:n] {
+		dst[i] = uring.CQE{UserData: ud}
+	}
+	d.done = d.done[n:]
+	return n
+}
+
+// TestReapEnds: whoever reaps a device that is as fast as what he starts from the line
+// comes back nevertheless, to run handlers.
+func TestReapEnds(t *testing.T) {
+	const limit, all = 64, 1000
+	m, err := New(Config{Shards: 1, MaxShards: 1, UseThreads: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	p := newPort(m, 0, &eagerDevice{}, limit)
+	completed := 0
+	for range all {
+		p.Submit(true, &Request{Complete: func(*Context, *Request, int32) { completed++ }})
+	}
+	for was := 0; completed < all; was = completed {
+		n := p.Reap()
+		if n == 0 || n > limit || completed != was+n {
+			t.Fatalf("one reap took %d completions of %d, and %d requests completed, want 1 to %d", n, all, completed-was, limit)
+		}
+	}
+}
