@@ -96,3 +96,20 @@ func TestFirstMakesNoStrays(t *testing.T) {
 		t.Errorf("%d dumps of all goroutines in 20 searches, want none", dumps)
 	}
 }
+
+// TestOwnGoroutines: a search counts its goroutines as its own, those of tasks that never run included, and
+// none is left in the count. Otherwise they look like strays to other searches, for which all stacks are dumped.
+func TestOwnGoroutines(t *testing.T) {
+	owns, base := owned.Load(), others()
+	most := 0
+	o := Options{Strategy: Cached(), Workers: 2, onRun: func(*Exec) { most = max(most, others()) }}
+	if _, err := Explore(context.Background(), firstSteps(true), o); err != nil {
+		t.Fatal(err)
+	}
+	if most > base+2 { // a worker that begins or ends
+		t.Errorf("%d goroutines that no search owns, %d before", most, base)
+	}
+	if n := owned.Load(); n > owns+1 { // the goroutine that reports may be at its end
+		t.Errorf("%d goroutines are said to be owned after the search, %d before", n, owns)
+	}
+}

@@ -25,6 +25,12 @@ type TaskOptions struct {
 
 	// Lane is the column of the task's steps in a trace.
 	Lane int
+
+	// Key, if not 0, is what the task is known by in all executions. A task without one is known by
+	// who starts it, and as which of its tasks: the same work, started by one of several, is then
+	// another task each time, and states that differ in nothing else are told apart. A
+	// key is used once in an execution, and small.
+	Key int
 }
 
 // A Task is a coroutine of the program. Its methods may be called only by the
@@ -62,6 +68,7 @@ type coroutine struct {
 	stop  func()
 	yield func(struct{}) bool
 	goid  int64
+	begun bool // has run at all: most idle workers of a simulated kernel never do
 }
 
 // ID returns a small number that is the same for the same task in equivalent
@@ -178,12 +185,20 @@ func (t *Task) Note(format string, args ...any) {
 var unwinding = new(struct{ _ int })
 
 func (x *Exec) spawn(m *maker, name string, f func(*Task), o TaskOptions) *Task {
-	id := x.ids.task(m.id, m.kids)
-	m.kids++
+	var id int
+	if o.Key > 0 {
+		id = x.ids.task(MaxTasks+o.Key, 0)
+	} else {
+		id = x.ids.task(m.id, m.kids)
+		m.kids++
+	}
 	if id >= MaxTasks {
 		panic(&badProgram{fmt.Sprintf("too many tasks: %q is one more than the %d that a program may have", name, MaxTasks)})
 	}
 	t := x.tasks[id]
+	if o.Key > 0 && t != nil && t.epoch == x.epoch {
+		panic(&badProgram{fmt.Sprintf("task %q has the key %d of task %q, which was started before", name, o.Key, t.name)})
+	}
 	if t == nil {
 		t = &Task{x: x, id: id}
 		x.tasks[id] = t
@@ -320,8 +335,9 @@ type coroutines struct {
 
 func (cs *coroutines) start(t *Task) *coroutine {
 	c := &coroutine{}
+	owned.Add(1) // a goroutine from now on
 	c.next, c.stop = iter.Pull(func(yield func(struct{}) bool) {
-		owned.Add(1)
+		c.begun = true
 		defer owned.Add(-1)
 		c.yield = yield
 		c.goid = goid()
@@ -342,6 +358,9 @@ func (cs *coroutines) start(t *Task) *coroutine {
 func (cs *coroutines) stop() {
 	for _, c := range cs.all {
 		c.stop()
+		if !c.begun {
+			owned.Add(-1)
+		}
 	}
 	cs.all = nil
 }
