@@ -4,6 +4,7 @@ package lockdep
 
 import (
 	"fmt"
+	"hash/fnv"
 	"sync/atomic"
 )
 
@@ -128,6 +129,7 @@ type family struct {
 type classRec struct {
 	class *Class
 	idx   uint32
+	name  uint32 // a hash of class name and subclass, the same in each validator
 	sub   uint8
 
 	outer, inner WaitType // as the validator's configuration maps them
@@ -182,7 +184,10 @@ func (v *Validator) recordLocked(t *Task, fam *family, sub uint8) *classRec {
 			v.reportLimit(t, limitClasses)
 			return nil
 		}
-		rec = &classRec{class: fam.class, idx: uint32(len(v.classes)), sub: sub}
+		h := fnv.New32a()
+		h.Write([]byte(fam.class.Name))
+		h.Write([]byte{sub})
+		rec = &classRec{class: fam.class, idx: uint32(len(v.classes)), name: h.Sum32(), sub: sub}
 		rec.outer, rec.inner = v.waitTypes(fam.class)
 		v.classes = append(v.classes, rec)
 	}

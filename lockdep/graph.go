@@ -59,7 +59,10 @@ func (v *Validator) findEdge(from, to *classRec) int32 {
 func (v *Validator) addEdge(t *Task, prev, next *held, stack stackRef) {
 	dep := depType(prev, next)
 	if i := v.findEdge(prev.rec, next.rec); i >= 0 {
-		v.edges[i].dep |= dep
+		if e := &v.edges[i]; e.dep&dep == 0 {
+			e.dep |= dep
+			v.learn(e.from, uint64(e.to.name)<<8|uint64(dep))
+		}
 		return
 	}
 	if len(v.edges) >= v.cfg.MaxEdges {
@@ -68,6 +71,7 @@ func (v *Validator) addEdge(t *Task, prev, next *held, stack stackRef) {
 	}
 	i := int32(len(v.edges))
 	v.edges = append(v.edges, edge{from: prev.rec, to: next.rec, dep: dep, stack: stack})
+	v.learn(prev.rec, uint64(next.rec.name)<<8|uint64(dep))
 	prev.rec.after = append(prev.rec.after, i)
 	next.rec.before = append(next.rec.before, i)
 }

@@ -79,6 +79,7 @@ func (v *Validator) mark(t *Task, h *held, missing uint32, stack stackRef) {
 		}
 		h.rec.usage.Store(h.rec.usage.Load() | 1<<bit)
 		h.rec.usageStack[bit] = stack
+		v.learn(h.rec, uint64(bit)<<48)
 		if bit < usageUsed {
 			v.checkUsage(t, h, bit)
 		}

@@ -91,6 +91,7 @@ type Validator struct {
 	pending     []*Report
 	limitsHit   uint32
 	numReports  int
+	learned     atomic.Uint64 // see Learned
 	opSite      uintptr // of the operation that is being checked; 0 if not known
 	lastReports []*Report
 }
@@ -162,6 +163,7 @@ func (v *Validator) Reset() {
 	v.lastReports = v.lastReports[:0]
 	v.pending = v.pending[:0]
 	v.numReports = 0
+	v.learned.Store(0)
 	v.limitsHit = 0
 	v.off.Store(false)
 	v.epoch++
@@ -198,6 +200,20 @@ func (v *Validator) ReportCount() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.numReports
+}
+
+// Learned returns a hash of the dependencies and usages learned since the last Reset, whatever the
+// order in which they were: what, beside the locks that are held, decides what v reports next. A
+// search over states needs it, because the same state may be reached in two ways of which one taught more.
+// Classes count by their names.
+func (v *Validator) Learned() uint64 { return v.learned.Load() }
+
+// learn notes a new dependency or usage of rec. Preconditions: v.mu is held.
+func (v *Validator) learn(rec *classRec, what uint64) {
+	x := (uint64(rec.name)<<32 | uint64(rec.name)) ^ what
+	x = (x ^ x>>31) * 0xff51afd7ed558ccd
+	x = (x ^ x>>32) * 0xc4ceb9fe1a85ec53
+	v.learned.Add(x ^ x>>29)
 }
 
 // Stats counts what the tables of a validator hold.
