@@ -115,12 +115,29 @@ func (c *Context) born(by *Context) {
 	}
 }
 
+// bornAs is born for a context that is known by id, unless that is 0.
+func (c *Context) bornAs(by *Context, id int) {
+	if id == 0 {
+		c.born(by)
+		return
+	}
+	c.hist = mix(uint64(id), 0x1d)
+}
+
 // InTask reports whether c is a task. It is in_task, and unlike [Context.Atomic] it
 // knows, whatever the configuration.
 func (c *Context) InTask() bool { return c.kind == InTask }
 
 // Help runs one completion that only the task of c can run; see [Context.SetHelper].
-func (c *Context) Help() bool { return c.kind == InTask && c.help != nil && c.help.RunOne(c) }
+func (c *Context) Help() bool {
+	if c.kind != InTask || c.help == nil {
+		return false
+	}
+	history := c.hist
+	ran := c.help.RunOne(c)
+	c.Keep(history, boolBit(ran))
+	return ran
+}
 
 // A Helper has completions that one task must run itself. batch.Owner is one.
 type Helper interface {
@@ -482,6 +499,14 @@ func (c *Context) foldBool(v bool) bool {
 // called, and that nothing learned earlier matters: the head of a loop that begins
 // anew. It lets [explore.Cached] see that a state is one it has seen.
 func (c *Context) Forget(v uint64) { c.hist = mix(v, 0x5eed) }
+
+// History returns what c has learned since it started, for [Context.Keep].
+func (c *Context) History() uint64 { return c.hist }
+
+// Keep says that of what c learned since it had that history its code keeps v and nothing else: the
+// end of a function whose locals are gone, and whose result is v. Memory that others see is
+// no concern of it: that is declared.
+func (c *Context) Keep(history, v uint64) { c.hist = mix(mix(history, 0xced), v) }
 
 // local returns a hash of the state that only c knows.
 func (c *Context) local() uint64 {

@@ -118,6 +118,10 @@ type IRQOptions struct {
 	// Daemon interrupts may never come.
 	Daemon bool
 
+	// ID, if not 0, is what the interrupt is known by, whoever starts its device: what its handler
+	// knows follows from ID and memory that is declared. It is used once in an execution, and small.
+	ID int
+
 	// Merge makes the arrival part of the handler's first step, to save one. Before
 	// it the handler must not look at memory that is shared.
 	Merge bool
@@ -132,7 +136,7 @@ func (k *Kernel) Interrupt(c *Context, cpu int, name string, o IRQOptions, fn fu
 		return
 	}
 	irq := k.newContext(InHardirq, k.cpus[cpu], name)
-	irq.born(c)
+	irq.bornAs(c, o.ID)
 	irq.irqsOff = 1
 	irq.hardIRQ = o.Hard
 	body := func(t *explore.Task) {
@@ -145,7 +149,7 @@ func (k *Kernel) Interrupt(c *Context, cpu int, name string, o IRQOptions, fn fu
 		irq.enterNow()
 		irq.exitInterrupt()
 	}
-	k.spawn(c, name, explore.TaskOptions{Daemon: o.Daemon, Lane: cpu}, body)
+	k.spawn(c, name, explore.TaskOptions{Daemon: o.Daemon, Lane: cpu, Key: o.ID}, body)
 }
 
 // threadedInterrupt is an interrupt whose handler runs in a task bound to the
@@ -154,7 +158,7 @@ func (k *Kernel) Interrupt(c *Context, cpu int, name string, o IRQOptions, fn fu
 // Source: irq_forced_thread_fn, kernel/irq/manage.c, Linux 7.3.
 func (k *Kernel) threadedInterrupt(c *Context, cpu int, name string, o IRQOptions, fn func(c *Context)) {
 	th := k.newContext(InTask, k.cpus[cpu], name)
-	th.born(c)
+	th.bornAs(c, o.ID)
 	th.irqThread = true
 	body := func(t *explore.Task) {
 		th.bind(t)
@@ -164,7 +168,7 @@ func (k *Kernel) threadedInterrupt(c *Context, cpu int, name string, o IRQOption
 		th.LocalBHEnable()
 		th.end()
 	}
-	k.spawn(c, name, explore.TaskOptions{Daemon: o.Daemon, Lane: cpu}, body)
+	k.spawn(c, name, explore.TaskOptions{Daemon: o.Daemon, Lane: cpu, Key: o.ID}, body)
 }
 
 func (k *Kernel) spawn(c *Context, name string, o explore.TaskOptions, body func(*explore.Task)) {

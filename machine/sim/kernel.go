@@ -446,6 +446,9 @@ func (k *Kernel) hashState(h *explore.Hash) {
 		}
 	}
 	h.Add(sum)
+	if k.memo.val != nil && !k.cfg.NoLockdep {
+		h.Add(k.memo.val.Learned())
+	}
 	k.roots.hash(k, h)
 	for _, f := range k.extra {
 		f(h)

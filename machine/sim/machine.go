@@ -412,6 +412,7 @@ func (q *machineQueue) Sleep(mc machine.Context, cond machine.Condition) {
 		c.t.Fail(AtomicSleep, fmt.Sprintf("task %q sleeps on %s holding %v", c.name, q.name, c.locks), "")
 	}
 	both := c.helpWq != nil && c.helpWq != &q.waitQueue
+	history := c.hist
 	objs := []acc{{q.obj, explore.AtomicUpdate}}
 	if both {
 		objs = append(objs, acc{c.helpWq.obj, explore.AtomicUpdate})
@@ -430,6 +431,7 @@ func (q *machineQueue) Sleep(mc machine.Context, cond machine.Condition) {
 		c.helpWq.Finish(c)
 	}
 	c.sleep.wq, c.sleep.woken = nil, false
+	c.Keep(history, 0)
 }
 
 // Wake wakes all who sleep.

@@ -59,7 +59,11 @@ type worker struct {
 	cur     *Work
 	counted bool // in pool.nrRunning
 	acc     [1]acc
+	named   where // whose name is kept
 }
+
+// where is a worker's CPU, counted from 1, and its number in the pool there.
+type where struct{ cpu, index int }
 
 func (k *Kernel) newPool(cpu *CPU) {
 	p := cpu.pool
@@ -82,10 +86,11 @@ func (k *Kernel) newPool(cpu *CPU) {
 		}
 		w := k.memo.workers[k.workers]
 		k.workers++
-		*w = worker{k: k, pool: p, index: i, name: w.name} // the same in all executions
+		*w = worker{k: k, pool: p, index: i, name: w.name, named: w.named}
 		p.workers = append(p.workers, w)
-		if w.name == "" {
-			w.name = fmt.Sprintf("kworker/%d:%d", cpu.id, i)
+		// The name is kept for the next execution, in which the worker may be another CPU's, if a pool has none.
+		if now := (where{cpu.id + 1, i}); w.named != now {
+			w.name, w.named = fmt.Sprintf("kworker/%d:%d", cpu.id, i), now
 		}
 		w.start(k, w.name, cpu)
 	}

@@ -4,6 +4,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	"endio/explore"
 )
@@ -78,20 +79,29 @@ func (r *Ring) Owner() *Task { return r.owner }
 // AddTaskWork has fn run by the task that the ring's mode says, or, if that is exiting,
 // by a kworker. Any context may call it.
 func (r *Ring) AddTaskWork(c *Context, name string, fn func(*Context)) {
+	r.AddTaskWorkID(c, 0, name, fn)
+}
+
+// AddTaskWorkID is AddTaskWork of work that is known by id, whoever adds it: what fn knows follows
+// from id and memory that is declared. No two that are pending have the same.
+func (r *Ring) AddTaskWorkID(c *Context, id uint64, name string, fn func(*Context)) {
 	ok := true
 	switch r.mode {
 	case RingDefault:
-		ok = r.owner.AddWork(c, name, NotifySignal, fn)
+		ok = r.owner.addWork(c, id, name, NotifySignal, fn)
 	case RingCoop:
-		ok = r.owner.AddWork(c, name, NotifySignalNoIPI, fn)
+		ok = r.owner.addWork(c, id, name, NotifySignalNoIPI, fn)
 	case RingSQPoll:
-		ok = r.sq.AddWork(c, name, NotifySignalNoIPI, fn)
+		ok = r.sq.addWork(c, id, name, NotifySignalNoIPI, fn)
 	case RingDefer:
 		// The one waiter looks at the length of the list: it is woken when
 		// enough has gathered, and by nothing else.
 		c.step("add to the ring's local work", nil, acc{r.obj, explore.AtomicUpdate}, acc{r.owner.obj, explore.AtomicRead})
 		if ok = !r.owner.exiting; ok {
-			r.local = append(r.local, taskWork{r.k.newID(c), name, fn})
+			if id == 0 {
+				id = r.k.newID(c)
+			}
+			r.local = append(r.local, taskWork{id, name, fn})
 		}
 	}
 	if !c.foldBool(ok) {
@@ -110,13 +120,15 @@ func (r *Ring) PostCQE(c *Context) {
 // were posted in all. A signal makes it fail with [ErrInterrupted].
 func (r *Ring) Enter(c *Context, n int) error {
 	return c.Syscall("io_uring_enter", func(c *Context) error {
-		for {
+		for history := c.hist; ; c.hist = history {
 			c.step("look at the CQ", nil, acc{r.obj, explore.AtomicUpdate}, acc{c.task.obj, explore.AtomicUpdate})
 			local := r.local
 			r.local = nil
 			c.foldWork(local)
 			for _, w := range local {
+				h := c.hist
 				w.fn(c)
+				c.Keep(h, 0)
 			}
 			if len(local) > 0 {
 				continue
@@ -155,22 +167,41 @@ type IOWorkQueue struct {
 	k    *Kernel
 	obj  explore.Object
 	list []taskWork
+	busy []bool // by worker
 }
+
+type ioWorker struct {
+	q *IOWorkQueue
+	i int
+}
+
+// ready reports whether the worker may take a request. Idle workers are alike, so the first one
+// goes.
+func (w *ioWorker) ready(*Context) bool {
+	return len(w.q.list) > 0 && !slices.Contains(w.q.busy[:w.i], false)
+}
+
+func (w *ioWorker) describe(_ *Context, d *explore.Wait) { d.For = "a request" }
 
 // NewIOWorkQueue starts n workers. c is nil in Init.
 func (k *Kernel) NewIOWorkQueue(c *Context, n int) *IOWorkQueue {
-	q := &IOWorkQueue{k: k, obj: newObject(k.maker(c), "io-wq", -1)}
+	q := &IOWorkQueue{k: k, obj: newObject(k.maker(c), "io-wq", -1), busy: make([]bool, n)}
 	k.add(q)
 	for i := range n {
 		k.Go(c, fmt.Sprintf("iou-wrk-%d", i), TaskOptions{Daemon: true}, func(c *Context) {
 			for {
 				c.Forget(uint64(i))
 				c.unpin()
-				c.step("iou-wrk takes a request", q, acc{q.obj, explore.AtomicUpdate})
+				c.step("iou-wrk takes a request", &ioWorker{q, i}, acc{q.obj, explore.AtomicUpdate})
 				w := q.list[0]
 				q.list = append(q.list[:0:0], q.list[1:]...)
+				q.busy[i] = true
 				c.fold(w.id)
 				w.fn(c)
+				if n > 1 {
+					c.step("iou-wrk is done", nil, acc{q.obj, explore.AtomicUpdate})
+				}
+				q.busy[i] = false
 			}
 		})
 	}
@@ -182,13 +213,19 @@ func (q *IOWorkQueue) hash(h *explore.Hash) {
 	for _, w := range q.list {
 		h.Add(w.id)
 	}
+	for _, b := range q.busy {
+		h.AddBool(b)
+	}
 }
 
-func (q *IOWorkQueue) ready(*Context) bool                  { return len(q.list) > 0 }
-func (q *IOWorkQueue) describe(_ *Context, w *explore.Wait) { w.For = "a request" }
-
 // Queue gives a request to the workers.
-func (q *IOWorkQueue) Queue(c *Context, name string, fn func(*Context)) {
+func (q *IOWorkQueue) Queue(c *Context, name string, fn func(*Context)) { q.QueueID(c, 0, name, fn) }
+
+// QueueID is Queue of a request that is known by id, as in [Ring.AddTaskWorkID].
+func (q *IOWorkQueue) QueueID(c *Context, id uint64, name string, fn func(*Context)) {
 	c.step("queue to io-wq", nil, acc{q.obj, explore.AtomicUpdate})
-	q.list = append(q.list, taskWork{q.k.newID(c), name, fn})
+	if id == 0 {
+		id = q.k.newID(c)
+	}
+	q.list = append(q.list, taskWork{id, name, fn})
 }

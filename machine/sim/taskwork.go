@@ -35,11 +35,19 @@ type taskWork struct {
 // AddWork gives t something to run in its own context, task_work_add. It reports
 // false if t is exiting. Any context may call it.
 func (t *Task) AddWork(c *Context, name string, mode NotifyMode, fn func(*Context)) bool {
+	return t.addWork(c, 0, name, mode, fn)
+}
+
+// addWork is AddWork of work that is known by id, or if that is 0, by who adds it.
+func (t *Task) addWork(c *Context, id uint64, name string, mode NotifyMode, fn func(*Context)) bool {
 	c.stepOn("task_work_add to", t.name, nil, acc{t.obj, explore.AtomicUpdate})
 	if !c.foldBool(!t.exiting) {
 		return false
 	}
-	t.work = append(t.work, taskWork{t.k.newID(c), name, fn})
+	if id == 0 {
+		id = t.k.newID(c)
+	}
+	t.work = append(t.work, taskWork{id, name, fn})
 	switch mode {
 	case NotifySignal:
 		t.notifySignal, t.ipi = true, true
@@ -63,10 +71,14 @@ func (c *Context) runWork() bool {
 	t.notifySignal, t.ipi = false, false
 	work := t.work
 	t.work = nil
+	history := c.hist
 	c.foldWork(work)
 	for i := len(work) - 1; i >= 0; i-- {
+		h := c.hist
 		work[i].fn(c)
+		c.Keep(h, 0)
 	}
+	c.Keep(history, uint64(min(1, len(work))))
 	return len(work) > 0
 }
 
@@ -113,6 +125,7 @@ func (c *Context) SignalPending() bool {
 // Source: exit_to_user_mode_loop, kernel/entry/common.c; get_signal, kernel/signal.c, Linux 7.3.
 func (c *Context) Syscall(name string, fn func(*Context) error) error {
 	for restarts := 0; ; restarts++ {
+		history := c.hist
 		if max := c.k.cfg.MaxRestarts; max > 0 && restarts > max {
 			c.Fail(explore.Livelock, "system call %s of %q was restarted %d times", name, c.name, restarts)
 		}
@@ -121,11 +134,17 @@ func (c *Context) Syscall(name string, fn func(*Context) error) error {
 			c.Fail(Imbalance, "%s of %q returns to user space holding %v", name, c.name, c.locks)
 		}
 		handled := c.exitToUser(name)
-		if !errors.Is(err, ErrRestartSys) {
+		switch {
+		case err == nil:
+			c.Keep(history, 1)
+			return nil
+		case !errors.Is(err, ErrRestartSys):
 			return err
-		}
-		if handled {
+		case handled:
 			return fmt.Errorf("%s: %w", name, ErrInterrupted)
+		}
+		if c.k.cfg.MaxRestarts == 0 {
+			c.hist = history // begins anew
 		}
 	}
 }
@@ -134,6 +153,7 @@ func (c *Context) Syscall(name string, fn func(*Context) error) error {
 // handler ran that forbids a restart.
 func (c *Context) exitToUser(name string) (norestart bool) {
 	t := c.task
+	history := c.hist
 	for {
 		c.stepOn("leave", name, nil, acc{t.obj, explore.AtomicUpdate})
 		switch {
@@ -141,16 +161,23 @@ func (c *Context) exitToUser(name string) (norestart bool) {
 			c.fold(1)
 			c.runWork()
 		case t.sigpending:
-			c.fold(2)
 			norestart = norestart || t.norestart
 			t.sigpending, t.norestart, t.ipi = false, false, false
 			t.handled++
 		default:
-			c.fold(3)
+			c.Keep(history, boolBit(norestart)|2)
 			c.unpin()
 			return norestart
 		}
+		c.Keep(history, boolBit(norestart)) // and look again
 	}
+}
+
+func boolBit(v bool) uint64 {
+	if v {
+		return 1
+	}
+	return 0
 }
 
 // UserWait is user code that spins until cond is ready; objs are what cond reads. It
