@@ -206,6 +206,18 @@ func (f *File) Expected(c Case) (e *Expect, ok bool) {
 	return nil, false
 }
 
+// Uses reports whether an actor has a step with that verb.
+func (f *File) Uses(verb string) bool {
+	for i := range f.Actors {
+		for j := range f.Actors[i].Steps {
+			if f.Actors[i].Steps[j].Verb == verb {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Wanted reports whether the file wants an extra property.
 func (f *File) Wanted(name string) bool {
 	for _, w := range f.Wants {

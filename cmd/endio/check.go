@@ -208,38 +208,61 @@ func (k *checkCmd) jobs(files []*scenario.File) ([]job, error) {
 	return jobs, nil
 }
 
-// check decides all jobs, on all CPUs, and reports in the order of the files.
-func (k *checkCmd) check(c *console, jobs []job) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	workers := min(runtime.GOMAXPROCS(0), len(jobs))
-	inner := 1
+// What is being decided: answers[i] or errs[i] is there when done[i] is closed.
+type deciding struct {
+	answers []*decide.Answer
+	errs    []error
+	done    []chan struct{}
+	workers sync.WaitGroup
+}
+
+// decideAll starts to decide all jobs, on all CPUs.
+func (k *checkCmd) decideAll(ctx context.Context, c *console, jobs []job) *deciding {
+	workers, inner := min(runtime.GOMAXPROCS(0), len(jobs)), 1
 	if len(jobs) == 1 {
 		workers, inner = 1, runtime.GOMAXPROCS(0)
 	}
-	answers := make([]*decide.Answer, len(jobs))
-	errs := make([]error, len(jobs))
-	done := make([]chan struct{}, len(jobs))
-	for i := range done {
-		done[i] = make(chan struct{})
+	d := &deciding{answers: make([]*decide.Answer, len(jobs)), errs: make([]error, len(jobs)), done: make([]chan struct{}, len(jobs))}
+	for i := range d.done {
+		d.done[i] = make(chan struct{})
+	}
+	var memo decide.Memo
+	var slow sync.Mutex // such a case has the memory, and all processors, to itself
+	decideOne := func(i int) {
+		defer close(d.done[i])
+		o := decide.Options{Strategy: k.Strategy, MaxTime: k.MaxTime, Workers: inner, Memo: &memo}
+		if !k.Quiet {
+			o.Progress = func(p explore.Progress) { k.progress(c, jobs[i], p) }
+		}
+		if jobs[i].file.Slow {
+			slow.Lock()
+			defer slow.Unlock()
+			o.Workers = runtime.GOMAXPROCS(0)
+		}
+		d.answers[i], d.errs[i] = decide.Decide(ctx, jobs[i].file, jobs[i].c, o)
 	}
 	next := make(chan int)
-	var wg sync.WaitGroup
 	for range workers {
-		wg.Go(func() {
+		d.workers.Go(func() {
 			for i := range next {
-				answers[i], errs[i] = decide.Decide(ctx, jobs[i].file, jobs[i].c,
-					decide.Options{Strategy: k.Strategy, MaxTime: k.MaxTime, Workers: inner})
-				close(done[i])
+				decideOne(i)
 			}
 		})
 	}
 	go func() {
-		for i := range jobs {
+		for _, i := range decide.Order(len(jobs), func(i int) (*scenario.File, scenario.Case) { return jobs[i].file, jobs[i].c }) {
 			next <- i
 		}
 		close(next)
 	}()
+	return d
+}
+
+// check decides all jobs and reports in the order of the files.
+func (k *checkCmd) check(c *console, jobs []job) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	d := k.decideAll(ctx, c, jobs)
 	start := time.Now()
 	agree := 0
 	var out []result
@@ -249,11 +272,11 @@ func (k *checkCmd) check(c *console, jobs []job) error {
 		fmt.Fprintln(c.out, render.SumHead())
 	}
 	for i := range jobs {
-		<-done[i]
-		if errs[i] != nil {
-			return &exitError{exitBadInput, errs[i]}
+		<-d.done[i]
+		if d.errs[i] != nil {
+			return &exitError{exitBadInput, d.errs[i]}
 		}
-		a := answers[i]
+		a := d.answers[i]
 		if a.Agrees() {
 			agree++
 		}
@@ -262,9 +285,9 @@ func (k *checkCmd) check(c *console, jobs []job) error {
 		} else if err := k.show(c, &sum, files, jobs, i, a); err != nil {
 			return &exitError{exitBadInput, err}
 		}
-		answers[i] = nil // traces are large
+		d.answers[i] = nil // traces are large
 	}
-	wg.Wait()
+	d.workers.Wait()
 	if k.JSON {
 		e := json.NewEncoder(c.out)
 		e.SetIndent("", "  ")
@@ -278,6 +301,15 @@ func (k *checkCmd) check(c *console, jobs []job) error {
 		return &exitError{code: exitFailed}
 	}
 	return nil
+}
+
+// progress says on standard error how far a case has come that takes long.
+func (k *checkCmd) progress(c *console, j job, p explore.Progress) {
+	text := ""
+	if p.States > 0 {
+		text = fmt.Sprintf(", %d states", p.States)
+	}
+	fmt.Fprintf(c.err, "... %s, %s %s: %d executions%s, %.0f s\n", j.file.Name, j.c.Version, j.c.Config, p.Executions, text, p.Elapsed.Seconds())
 }
 
 // filesOf counts the files of jobs, which are in their order.
@@ -393,6 +425,7 @@ type result struct {
 	Seconds    float64 `json:"seconds"`
 	TraceSteps int     `json:"trace_steps"`
 	Replay     string  `json:"replay"`
+	Shared     string  `json:"shared,omitempty"` // version and configuration whose search this was, if not this one's
 }
 
 func resultOf(a *decide.Answer) result {
@@ -404,6 +437,9 @@ func resultOf(a *decide.Answer) result {
 	}
 	if a.Failure != nil {
 		r.Replay = a.Failure.Token
+	}
+	if a.Shared != nil {
+		r.Shared = a.Shared.Version + " " + a.Shared.Config.String()
 	}
 	if a.Verdict == explore.Unknown && r.Scope == "" {
 		r.Scope = "bounded"

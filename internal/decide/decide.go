@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"endio/explore"
@@ -33,6 +34,65 @@ type Options struct {
 
 	// Workers is the number of goroutines that search one case; 0 means 1.
 	Workers int
+
+	// Progress, if not nil, is called every 10 s while a case is searched, on a goroutine of its own.
+	Progress func(explore.Progress)
+
+	// Memo, if not nil, lets cases with the same program share one search.
+	Memo *Memo
+}
+
+// A Memo keeps what was found to hold, by program. The zero Memo is empty.
+type Memo struct {
+	mu   sync.Mutex
+	done map[memoKey]*memoEntry
+}
+
+type memoKey struct {
+	f    *scenario.File
+	same scenario.Case
+}
+
+// A memoEntry is locked while the first case of its program is decided.
+type memoEntry struct {
+	mu sync.Mutex
+	a  *Answer
+}
+
+// Order returns the order in which n cases of files, which at names, are best decided with a [Memo]: those
+// of one file stay together, and of them what others wait for comes first.
+func Order(n int, at func(i int) (*scenario.File, scenario.Case)) []int {
+	out := make([]int, 0, n)
+	for i := 0; i < n; {
+		f, _ := at(i)
+		var later []int
+		for ; i < n; i++ {
+			o, c := at(i)
+			if o != f {
+				break
+			}
+			if Same(f, c) == c {
+				out = append(out, i)
+			} else {
+				later = append(later, i)
+			}
+		}
+		out = append(out, later...)
+	}
+	return out
+}
+
+func (m *Memo) entry(f *scenario.File, c scenario.Case) *memoEntry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.done == nil {
+		m.done = map[memoKey]*memoEntry{}
+	}
+	k := memoKey{f, c}
+	if m.done[k] == nil {
+		m.done[k] = &memoEntry{}
+	}
+	return m.done[k]
 }
 
 // An Answer is what was found about one case.
@@ -49,13 +109,20 @@ type Answer struct {
 	Elapsed    time.Duration
 	Failure    *explore.Failure
 	Trace      *explore.Trace
+
+	// Shared is the case that was searched in place of this one, whose program is the same; nil if this one was.
+	Shared *scenario.Case
 }
 
 // Strategies are the names that Options.Strategy knows.
 var Strategies = []string{"auto", "cached", "optimal", "sleepsets", "random", "pct", "bound0", "bound1", "bound2", "bound3"}
 
-// memoryBytes bounds the table of states of one case: 24 million states.
-const memoryBytes = 768 << 20
+// memoryBytes bounds the table of states of one case: 4 million states and more. A case of a slow
+// scenario has slowMemoryBytes, and is searched alone.
+const (
+	memoryBytes     = 768 << 20
+	slowMemoryBytes = 6 << 30
+)
 
 // probes are the executions of the first stage. Most faults need few orderings.
 const probes = 100
@@ -68,8 +135,40 @@ func Program(f *scenario.File, c scenario.Case) (*explore.Program, error) {
 	return taskcomp.Program(f, c)
 }
 
-// Decide answers one case.
+// Same returns a case of f with the same program as c, the same for all of them.
+func Same(f *scenario.File, c scenario.Case) scenario.Case {
+	if f.Model == scenario.CallerComp {
+		return callercomp.Same(f, c)
+	}
+	return c
+}
+
+// Decide answers one case. Only what holds is shared: a failure has a trace and a token, which have
+// the name of the case.
 func Decide(ctx context.Context, f *scenario.File, c scenario.Case, o Options) (*Answer, error) {
+	if o.Memo == nil {
+		return search(ctx, f, c, o)
+	}
+	e := o.Memo.entry(f, Same(f, c))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.a == nil {
+		a, err := search(ctx, f, c, o)
+		if err == nil && a.Verdict == explore.Holds {
+			e.a = a
+		}
+		return a, err
+	}
+	a := *e.a
+	a.Case, a.Shared, a.Elapsed, a.Expected = c, &e.a.Case, 0, nil
+	if x, ok := f.Expected(c); ok {
+		a.Expected = x
+	}
+	return &a, nil
+}
+
+// search answers one case by a search of its own.
+func search(ctx context.Context, f *scenario.File, c scenario.Case, o Options) (*Answer, error) {
 	p, err := Program(f, c)
 	if err != nil {
 		return nil, err
@@ -80,6 +179,12 @@ func Decide(ctx context.Context, f *scenario.File, c scenario.Case, o Options) (
 	}
 	start := time.Now()
 	eo := explore.Options{VerifyStates: true, MaxTime: o.MaxTime, Workers: o.Workers, MemoryBytes: memoryBytes, MaxSteps: 4000}
+	if f.Slow {
+		eo.MemoryBytes = slowMemoryBytes
+	}
+	if o.Progress != nil {
+		eo.Progress, eo.ProgressEvery = o.Progress, 10*time.Second
+	}
 	if o.Strategy != "" && o.Strategy != "auto" {
 		err = a.explore(ctx, p, eo, strategy(o.Strategy))
 	} else {

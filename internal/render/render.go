@@ -77,6 +77,9 @@ func Line(a *decide.Answer, w Widths) string {
 	}
 	text := fmt.Sprintf("%-4s %-*s %-*s %-7s %-9s %6d %8d %6.2f", mark, w.Version, a.Case.Version, w.Config,
 		a.Case.Config, a.Verdict, a.Scope, a.Executions, a.States, a.Elapsed.Seconds())
+	if a.Shared != nil {
+		text += fmt.Sprintf("  as %s %s", a.Shared.Version, a.Shared.Config)
+	}
 	if a.Bound != "" {
 		text += "\n" + indent("bounded by "+a.Bound)
 	}

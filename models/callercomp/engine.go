@@ -95,7 +95,8 @@ func (e *engine) actor(f *scenario.File, a *scenario.Actor) {
 		p.bio.EndIO = func(c machine.Context, _ *bio.Bio) { e.handler(c.(*sim.Context), p) }
 		p.waiter.Start = func(c machine.Context, _ *dio.Waiter) { e.device(c.(*sim.Context), p) }
 		_ = p.bio.Start()
-		e.k.Root(p)
+		e.k.Root(&p.bio)
+		e.k.Root(&p.waiter)
 		e.ops = append(e.ops, p)
 		ops[i] = p
 	}
@@ -105,7 +106,9 @@ func (e *engine) actor(f *scenario.File, a *scenario.Actor) {
 			c.Yield() // the task that is signalled may not exist yet
 		}
 		for i := range a.Steps {
+			h := c.History()
 			e.step(c, f, acc, &a.Steps[i], ops[i])
+			c.Keep(h, 0)
 		}
 	})
 }
@@ -157,28 +160,38 @@ func (r reaped) Ready(c machine.Context) bool {
 }
 
 func (e *engine) exclusive(c *sim.Context, n *dio.Inode) {
+	e.exclude(c, n)
+	e.admit(c, n)
+}
+
+func (e *engine) exclude(c *sim.Context, n *dio.Inode) {
+	h := c.History()
 	if err := n.Exclude(c); err != nil {
 		c.Fail(explore.Assertion, "%v", err)
 	}
+	c.Keep(h, 0)
+}
+
+func (e *engine) admit(c *sim.Context, n *dio.Inode) {
+	h := c.History()
 	n.Admit(c)
+	c.Keep(h, 0)
 }
 
 // submit starts an operation without waiting; what has to wait does so on another task.
 func (e *engine) submit(c *sim.Context, p *op) {
 	switch {
 	case p.step.Request == "fallocate" || p.step.Request == "truncate":
-		e.ioWq.Queue(c, p.step.Request, func(c *sim.Context) {
+		e.ioWq.QueueID(c, uint64(p.id)+1, p.step.Request, func(c *sim.Context) {
 			e.exclusive(c, p.ino)
 			bio.End(c, e.batches, &p.bio, nil)
 		})
 	case p.step.Unaligned:
-		e.ioWq.Queue(c, "unaligned write", func(c *sim.Context) {
-			if err := p.ino.Exclude(c); err != nil {
-				c.Fail(explore.Assertion, "%v", err)
-			}
-			e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id), sim.IRQOptions{}, func(c *sim.Context) { p.done.Complete(c) })
+		e.ioWq.QueueID(c, uint64(p.id)+1, "unaligned write", func(c *sim.Context) {
+			e.exclude(c, p.ino)
+			e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id), sim.IRQOptions{ID: p.id + 1, Merge: true}, func(c *sim.Context) { p.done.Complete(c) })
 			p.done.Wait(c)
-			p.ino.Admit(c)
+			e.admit(c, p.ino)
 			bio.End(c, e.batches, &p.bio, nil)
 		})
 	default:
@@ -197,7 +210,7 @@ func (e *engine) begin(c *sim.Context, p *op) {
 }
 
 func (e *engine) device(c *sim.Context, p *op) {
-	e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id), sim.IRQOptions{}, func(c *sim.Context) {
+	e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id), sim.IRQOptions{ID: p.id + 1, Merge: true}, func(c *sim.Context) {
 		dio.Complete(c, e.batches, p.ino, &p.bio, nil)
 	})
 }

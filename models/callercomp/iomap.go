@@ -57,15 +57,15 @@ func (m *model) iomapDioRW(c *sim.Context, r *request, sync bool) {
 	n := r.ino
 	write := r.step.Verb == "write" || r.step.Request == "write"
 	if !write || sync || r.step.Extending || r.step.Shared && m.v.extentsToWork {
-		r.callerComp = false // IOMAP_DIO_CALLER_COMP does not survive the extent
+		m.state[r.id].callerComp = false // IOMAP_DIO_CALLER_COMP does not survive the extent
 	}
 	m.annotateBegin(c, r, sync)
 	n.DioBegin(c)
 	m.state[r.id].begun = true
-	if r.callerComp && !m.v.split && r.ring.mode != sim.RingSQPoll {
+	if m.state[r.id].callerComp && !m.v.split && r.ring.mode != sim.RingSQPoll {
 		n.Owes(r.owner)
 	}
-	m.k.Interrupt(c, 0, "irq of I/O "+string(rune('0'+r.id)), sim.IRQOptions{}, func(c *sim.Context) { m.iomapDioBioEndIO(c, r, write, sync) })
+	m.k.Interrupt(c, 0, "irq of I/O "+string(rune('0'+r.id)), sim.IRQOptions{ID: r.id + 1, Merge: true}, func(c *sim.Context) { m.iomapDioBioEndIO(c, r, write, sync) })
 	if sync {
 		r.done.Wait(c)
 		m.iomapDioComplete(c, r)
@@ -82,11 +82,11 @@ func (m *model) iomapDioBioEndIO(c *sim.Context, r *request, write, sync bool) {
 	case !write:
 		m.iomapDioComplete(c, r)
 		m.ioCompleteRW(c, r)
-	case r.callerComp:
+	case m.state[r.id].callerComp:
 		if m.v.split {
 			m.inodeDioEnd(c, r)
 		}
-		r.dioSlot = true
+		m.state[r.id].dioSlot = true // who looks does so after the step that comes
 		m.ioCompleteRW(c, r)
 	case m.v.policy == inline && !r.step.Shared && !r.step.Extending:
 		m.iomapDioComplete(c, r)
@@ -108,15 +108,15 @@ func (m *model) iomapDioComplete(c *sim.Context, r *request) {
 		c.MightSleep("end_io of the file system, which changes extents")
 		r.extents.Store(c, true)
 	}
-	if r.dioSlot && m.v.split {
+	if m.state[r.id].dioSlot && m.v.split {
 		return // inode_dio_end was in the hook
 	}
 	m.inodeDioEnd(c, r)
 }
 
 func (m *model) inodeDioEnd(c *sim.Context, r *request) {
-	m.annotateEnd(c, r)
 	r.ino.DioEnd(c)
+	m.annotateEnd(c, r)
 	m.state[r.id].ended = true
 }
 
@@ -145,7 +145,7 @@ func (m *model) annotateBegin(c *sim.Context, r *request, sync bool) {
 	case "class":
 		r.annotated = c
 	case "owner":
-		if !r.callerComp || m.v.split || r.ring.mode == sim.RingSQPoll {
+		if !m.state[r.id].callerComp || m.v.split || r.ring.mode == sim.RingSQPoll {
 			return
 		}
 		r.annotated = r.owner.Context()

@@ -91,14 +91,27 @@ type request struct {
 	done  *sim.Completion // of synchronous I/O
 	work  *sim.Work       // on s_dio_done_wq
 
-	callerComp bool              // IOCB_DIO_CALLER_COMP is still set
-	dioSlot    bool              // kiocb.dio_complete is set
 	extents    *sim.Atomic[bool] // end_io has changed the extents, as it must; or nil
 	annotated  *sim.Context
 }
 
-// reqState is what the checks look at.
-type reqState struct{ begun, ended, cqe bool }
+// reqState is what of a request changes: its flags, and what the checks look at.
+type reqState struct {
+	begun, ended, cqe bool
+	callerComp        bool // IOCB_DIO_CALLER_COMP is still set
+	dioSlot           bool // kiocb.dio_complete is set
+}
+
+// What the functions of a request know follows from the request and its state, whoever runs them: the
+// numbers of its task works and of its interrupt make that known to the search.
+const (
+	workIssue uint64 = iota
+	workWrite
+	workDone
+	workKinds
+)
+
+func (r *request) workID(kind uint64) uint64 { return 1 + uint64(r.id)*workKinds + kind }
 
 // dioClass is the lock class that the thread proposes for the dio count.
 var dioClass = &lockdep.Class{Name: "inode", Outer: lockdep.WaitSleep, Inner: lockdep.WaitSleep, Type: lockdep.Normal}
@@ -153,6 +166,9 @@ func start(x *explore.Exec, f *scenario.File, cfg sim.Config, v version, conf sc
 	for i := range f.Actors {
 		m.actor(&f.Actors[i], conf)
 	}
+	if !f.Uses("freeze") {
+		m.sb.NeverFrozen()
+	}
 	m.k.Root(&m.state)
 	m.k.AtEnd(func(*sim.Kernel) { m.atEnd(x) })
 }
@@ -176,7 +192,9 @@ func (m *model) actor(a *scenario.Actor, conf scenario.Config) {
 	t := m.k.Go(nil, a.Name, o, func(c *sim.Context) {
 		c.Yield() // what comes before the first step happens before rings exist
 		for i := range a.Steps {
+			h := c.History()
 			m.step(c, &a.Steps[i], reqs[i])
+			c.Keep(h, 0)
 		}
 		c.Exit()
 	})

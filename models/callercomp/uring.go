@@ -15,7 +15,7 @@ func (m *model) submit(c *sim.Context, r *request) {
 		case r.step.Request == "fallocate" || r.step.Request == "truncate":
 			m.ioQueueAsync(c, r) // force-async since prep: always blocks
 		case r.ring.mode == sim.RingSQPoll:
-			r.ring.AddTaskWork(c, "issue", func(c *sim.Context) { m.issue(c, r) })
+			r.ring.AddTaskWorkID(c, r.workID(workIssue), "issue", func(c *sim.Context) { m.issue(c, r) })
 		default:
 			m.issue(c, r)
 		}
@@ -32,7 +32,7 @@ func (m *model) issue(c *sim.Context, r *request) {
 
 // ioQueueAsync hands a request to io-wq, whose workers issue it without NONBLOCK.
 func (m *model) ioQueueAsync(c *sim.Context, r *request) {
-	m.ioWq.Queue(c, r.step.Request, func(c *sim.Context) {
+	m.ioWq.QueueID(c, r.workID(workIssue), r.step.Request, func(c *sim.Context) {
 		switch r.step.Request {
 		case "fallocate", "truncate":
 			for errors.Is(m.exclusiveCall(c, r.step.Request, r.ino), sim.ErrRestartSys) {
@@ -54,9 +54,9 @@ func (m *model) ioRW(c *sim.Context, r *request, nowait bool) error {
 		if err := m.kiocbStartWrite(c, nowait); err != nil {
 			return err
 		}
-		r.callerComp = m.v.policy == caller // IOCB_DIO_CALLER_COMP, on every write
+		m.state[r.id].callerComp = m.v.policy == caller // IOCB_DIO_CALLER_COMP, on every write
 	}
-	r.dioSlot = false
+	m.state[r.id].dioSlot = false
 	err := m.fsDio(c, r, nowait, false)
 	if err != nil && write {
 		m.sb.EndWrite(c)
@@ -83,12 +83,12 @@ func (m *model) ioCompleteRW(c *sim.Context, r *request) {
 	if m.v.endInHook && r.step.Request == "write" {
 		m.sb.EndWrite(c)
 	}
-	r.ring.AddTaskWork(c, "io_req_rw_complete", func(c *sim.Context) { m.ioReqRWComplete(c, r) })
+	r.ring.AddTaskWorkID(c, r.workID(workWrite), "io_req_rw_complete", func(c *sim.Context) { m.ioReqRWComplete(c, r) })
 }
 
 // ioReqRWComplete is the task work of a read or write.
 func (m *model) ioReqRWComplete(c *sim.Context, r *request) {
-	if r.dioSlot {
+	if m.state[r.id].dioSlot {
 		m.iomapDioComplete(c, r)
 		if !m.v.split {
 			r.ino.Paid(r.owner)
@@ -102,7 +102,7 @@ func (m *model) ioReqRWComplete(c *sim.Context, r *request) {
 
 // ioReqComplete ends a request that is no read or write, from io-wq.
 func (m *model) ioReqComplete(c *sim.Context, r *request) {
-	r.ring.AddTaskWork(c, "io_req_complete", func(c *sim.Context) { m.postCQE(c, r) })
+	r.ring.AddTaskWorkID(c, r.workID(workDone), "io_req_complete", func(c *sim.Context) { m.postCQE(c, r) })
 }
 
 func (m *model) postCQE(c *sim.Context, r *request) {
