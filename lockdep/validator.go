@@ -92,7 +92,7 @@ type Validator struct {
 	limitsHit   uint32
 	numReports  int
 	learned     atomic.Uint64 // see Learned
-	opSite      uintptr // of the operation that is being checked; 0 if not known
+	opSite      uintptr       // of the operation that is being checked; 0 if not known
 	lastReports []*Report
 }
 

@@ -86,12 +86,13 @@ func decideAll(qs []*question) error {
 	}
 	jobs := make(chan job)
 	var mu sync.Mutex
+	var memo decide.Memo
 	var all error
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for j := range jobs {
-				a, err := decide.Decide(context.Background(), j.q.file, j.q.file.Cases()[j.i], decide.Options{})
+				a, err := decide.Decide(context.Background(), j.q.file, j.q.file.Cases()[j.i], decide.Options{Memo: &memo})
 				if err == nil && !a.Agrees() {
 					err = fmt.Errorf("%s\n%s", render.Line(a, render.Widths{}), render.Text(a))
 				}
@@ -104,10 +105,16 @@ func decideAll(qs []*question) error {
 			}
 		})
 	}
+	var list []job
 	for _, q := range qs {
 		for i := range q.answers {
-			jobs <- job{q, i}
+			list = append(list, job{q, i})
 		}
+	}
+	for _, i := range decide.Order(len(list), func(i int) (*scenario.File, scenario.Case) {
+		return list[i].q.file, list[i].q.file.Cases()[list[i].i]
+	}) {
+		jobs <- list[i]
 	}
 	close(jobs)
 	wg.Wait()
@@ -121,7 +128,8 @@ file; ` + "`make findings-current`" + ` checks that it is current. A row of a ta
 verdict, and gives ranges. Each verdict is a search over all interleavings: "holds"
 means that no execution within the scope fails, "fails" comes with an execution that does.
 Scope *exhausted* means that all states of the scenario were looked at (sequentially
-consistent memory; states are compared by a 64-bit hash). Steps are those of the shortest trace found.
+consistent memory; states are compared by a 64-bit hash). Some cases have the same program and share a search: "one program" says
+that all configurations of a row do. endio knows no ring modes, for example: a ring is an owner of completions there. Steps are those of the shortest trace found.
 The versions are explained in docs/scenario.md; endio is this project's own code.
 
 `
@@ -229,6 +237,7 @@ func section(b *bytes.Buffer, q *question) {
 type row struct {
 	version, verdict, kind, scope, problem string
 	configs                                []string
+	asked                                  map[scenario.Case]bool // programs
 	executions, states, steps              []int64
 }
 
@@ -247,10 +256,11 @@ func grouped(answers []*decide.Answer) []*row {
 			}
 		}
 		if r == nil {
-			r = &row{version: a.Case.Version, verdict: a.Verdict.String(), kind: kind, scope: scope, problem: a.Problem()}
+			r = &row{version: a.Case.Version, verdict: a.Verdict.String(), kind: kind, scope: scope, problem: a.Problem(), asked: map[scenario.Case]bool{}}
 			rows = append(rows, r)
 		}
 		r.configs = append(r.configs, a.Case.Config.String())
+		r.asked[decide.Same(a.File, a.Case)] = true
 		r.executions = append(r.executions, a.Executions)
 		if a.States > 0 {
 			r.states = append(r.states, a.States)
@@ -264,10 +274,18 @@ func grouped(answers []*decide.Answer) []*row {
 
 // configsOf lists the configurations of a row, or says that they are all.
 func configsOf(q *question, r *row) string {
+	text := strings.Join(r.configs, ", ")
 	if all := len(q.file.ConfigCases()); len(r.configs) == all && all > 1 {
-		return fmt.Sprintf("all %d", all)
+		text = fmt.Sprintf("all %d", all)
 	}
-	return strings.Join(r.configs, ", ")
+	switch n := len(r.asked); {
+	case n == len(r.configs):
+	case n == 1:
+		text += " (one program)"
+	default:
+		text += fmt.Sprintf(" (%d programs)", n)
+	}
+	return text
 }
 
 // span is the range of numbers.

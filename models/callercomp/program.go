@@ -91,8 +91,8 @@ type request struct {
 	done  *sim.Completion // of synchronous I/O
 	work  *sim.Work       // on s_dio_done_wq
 
-	extents    *sim.Atomic[bool] // end_io has changed the extents, as it must; or nil
-	annotated  *sim.Context
+	extents   *sim.Atomic[bool] // end_io has changed the extents, as it must; or nil
+	annotated *sim.Context
 }
 
 // reqState is what of a request changes: its flags, and what the checks look at.
