@@ -78,7 +78,9 @@
 //
 // Closing a ring does not drain it ([Ring.Close], [Ring.Drain]). After a
 // thread exited, what it had submitted to pipes and the like ends with ECANCELED
-// when its event comes; direct I/O completes. A goroutine that ends while locked
+// when its event comes; direct I/O completes, but for what had been given to a
+// worker of the kernel and not begun there, which ends with ECANCELED at once
+// (io_wq_exit_start, io_uring/io-wq.c). A goroutine that ends while locked
 // to its thread ends the thread, unless it is the first one. A descriptor may be closed once
 // its request was submitted; closed before, the request fails with EBADF or, if
 // the number is taken again, works on another file. Each thread that submits
