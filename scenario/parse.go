@@ -95,7 +95,8 @@ func Parse(name string, data []byte) (*File, error) {
 		p.badText(data)
 		return nil, p.errs
 	}
-	for i, line := range strings.Split(string(data), "\n") {
+	// Some editors begin a file with a byte order mark.
+	for i, line := range strings.Split(strings.TrimPrefix(string(data), "\ufeff"), "\n") {
 		p.line(i+1, strings.TrimSuffix(line, "\r"))
 		if len(p.errs) >= MaxErrors {
 			return nil, p.errs

@@ -19,3 +19,7 @@ func meant(word string, list []string) string {
 	}
 	return " (known: " + strings.Join(list, ", ") + ")"
 }
+
+// Meant returns what to say behind a word that is none of a list: which of it was probably meant, or
+// what there is.
+func Meant(word string, list []string) string { return meant(word, list) }

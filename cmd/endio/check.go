@@ -69,6 +69,9 @@ func (k *checkCmd) Run(c *console) error {
 	if len(k.Paths) == 0 {
 		k.Paths = []string{"all"}
 	}
+	if err := k.contradiction(); err != nil {
+		return &exitError{exitBadInput, err}
+	}
 	files, err := k.read()
 	if err != nil {
 		return &exitError{exitBadInput, err}
@@ -90,6 +93,24 @@ func (k *checkCmd) Run(c *console) error {
 		return k.replay(c, jobs)
 	}
 	return k.check(c, jobs)
+}
+
+// contradiction reports flags that do not go together, of which one would be ignored.
+func (k *checkCmd) contradiction() error {
+	for _, x := range []struct {
+		bad  bool
+		text string
+	}{
+		{k.MaxTime < 0, fmt.Sprintf("--max-time is %v: it must not be negative", k.MaxTime)},
+		{k.Explain && (k.JSON || k.Trace != "" || k.Replay != ""), "--explain says files in words, and checks nothing: leave --json, --trace and --replay out"},
+		{k.JSON && k.Trace != "", "--json has no traces: leave one of --json and --trace out (the JSON has tokens, and --replay TOKEN shows the trace of one)"},
+		{k.Out != "" && !k.exports(), "-o is for pictures and files: add --trace svg or --trace perfetto, or redirect standard output"},
+	} {
+		if x.bad {
+			return errors.New("check: " + x.text)
+		}
+	}
+	return nil
 }
 
 // A job is one case to decide.
@@ -189,7 +210,7 @@ func (k *checkCmd) jobs(files []*scenario.File) ([]job, error) {
 	if k.Version != "" {
 		known := append(scenario.VersionNames(scenario.TaskComp), scenario.VersionNames(scenario.CallerComp)...)
 		if !slices.Contains(known, k.Version) {
-			return nil, fmt.Errorf("check: there is no version %q (known: %s)", k.Version, strings.Join(known, ", "))
+			return nil, fmt.Errorf("check: there is no version %q%s", k.Version, scenario.Meant(k.Version, known))
 		}
 	}
 	var jobs []job
@@ -202,10 +223,15 @@ func (k *checkCmd) jobs(files []*scenario.File) ([]job, error) {
 			jobs = append(jobs, job{f, c})
 		}
 	}
-	if len(jobs) == 0 {
-		return nil, fmt.Errorf("check: nothing to check: no file is about version %q and configuration %q", k.Version, k.Config)
+	if len(jobs) > 0 {
+		return jobs, nil
 	}
-	return jobs, nil
+	if len(files) == 0 {
+		return nil, errors.New("check: nothing to check: all files are marked slow, and need --slow")
+	}
+	f := files[0]
+	return nil, fmt.Errorf("check: nothing to check: %s asks about model %s, whose versions are %s; %s is none of them",
+		f.Name, f.Model, strings.Join(scenario.VersionNames(f.Model), ", "), k.Version)
 }
 
 // What is being decided: answers[i] or errs[i] is there when done[i] is closed.
@@ -337,7 +363,9 @@ func (k *checkCmd) show(c *console, sum *render.Sum, files int, jobs []job, i in
 		}
 	}
 	sum.Add(a)
-	if files == 1 || !a.Agrees() || k.Trace == "text" && a.Failure != nil {
+	if a.NotBegun && files > 1 {
+		// The line of the file tells how many.
+	} else if files == 1 || !a.Agrees() || k.Trace == "text" && a.Failure != nil {
 		fmt.Fprintln(c.out, render.Line(a, w))
 	}
 	if a.Failure != nil && (k.Trace == "text" || !a.Agrees() && !k.Quiet) {

@@ -63,6 +63,37 @@ func TestCheckExitCodes(t *testing.T) {
 	}
 }
 
+// TestCheckMisuse asks in ways that make no sense: what is said names what was asked, and what could be meant.
+func TestCheckMisuse(t *testing.T) {
+	ring := "model callercomp\ninode X\nring R any\ntask T: submit R write X; wait R\nexpect 6.5: holds\n"
+	for _, c := range []struct {
+		name, text string
+		args       []string
+		want       string
+	}{
+		{"a version of the other model", ring, []string{"--version", "v6"}, "asks about model callercomp"},
+		{"a version misspelt", ring, []string{"--version", "6.6-rx"}, "did you mean 6.6-rc?"},
+		{"a configuration misspelt", ring, []string{"--config", "lazy/dafer"}, "did you mean lazy/defer?"},
+		{"a ring mode without rings", askedFailure + "expect v7: holds\n", []string{"--config", "defer"}, "known: none, none+count"},
+		{"time below zero", ring, []string{"--max-time=-5s"}, "must not be negative"},
+		{"a file for text", ring, []string{"-o", "x"}, "add --trace svg"},
+		{"a picture in JSON", ring, []string{"--json", "--trace", "svg"}, "leave one of"},
+		{"words in JSON", ring, []string{"--json", "--explain"}, "leave --json"},
+		{"a token for many cases", ring, []string{"--replay", "x"}, "4 are selected"},
+		{"no token", ring, []string{"--replay", "x", "--config", "lazy/defer"}, "replay token"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			code, out, errs := checkText(t, c.text, c.args...)
+			if code != exitBadInput || !strings.Contains(errs, c.want) || out != "" {
+				t.Errorf("exit %d, want %d with %q\n%s%s", code, exitBadInput, c.want, out, errs)
+			}
+		})
+	}
+	if code, out, errs := checkText(t, "\ufeff"+askedFailure+"expect v7: holds\n"); code != exitOK {
+		t.Errorf("a byte order mark: exit %d\n%s%s", code, out, errs)
+	}
+}
+
 // TestCheckReplay takes the token of a failure from JSON and makes its execution again.
 func TestCheckReplay(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "q.scn")

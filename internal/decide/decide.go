@@ -110,6 +110,9 @@ type Answer struct {
 	Failure    *explore.Failure
 	Trace      *explore.Trace
 
+	// NotBegun: the request to stop came before the search.
+	NotBegun bool
+
 	// Shared is the case that was searched in place of this one, whose program is the same; nil if this one was.
 	Shared *scenario.Case
 }
@@ -176,6 +179,10 @@ func search(ctx context.Context, f *scenario.File, c scenario.Case, o Options) (
 	a := &Answer{File: f, Case: c}
 	if e, ok := f.Expected(c); ok {
 		a.Expected = e
+	}
+	if ctx.Err() != nil {
+		a.Verdict, a.Scope, a.Bound, a.NotBegun = explore.Unknown, "bounded", "a request to stop", true
+		return a, nil
 	}
 	start := time.Now()
 	eo := explore.Options{VerifyStates: true, MaxTime: o.MaxTime, Workers: o.Workers, MemoryBytes: memoryBytes, MaxSteps: 4000}
@@ -336,6 +343,23 @@ func (a *Answer) Problem() string {
 	return KindWord(a.Failure.Kind) + ": " + a.Failure.Text
 }
 
+// knownConfigs are the configurations of which a file can be asked, and the ring modes and both halves
+// together if it has rings.
+func knownConfigs(f *scenario.File) []string {
+	out := scenario.ConfigNames()
+	for _, c := range f.ConfigCases() {
+		if c.Ring != "" && !slices.Contains(out, c.Ring) {
+			out = append(out, c.Ring)
+		}
+	}
+	for _, c := range f.ConfigCases() {
+		if c.Ring != "" {
+			out = append(out, c.String())
+		}
+	}
+	return out
+}
+
 // Select returns the cases of f that a version and a configuration leave; "" leaves all. A
 // version of which the file expects nothing is taken nevertheless, in all configurations:
 // to ask is what a user may.
@@ -372,9 +396,8 @@ func Select(f *scenario.File, version, config string) ([]scenario.Case, error) {
 			}
 		}
 	}
-	if !slices.Contains(scenario.ConfigNames(), config) {
-		return nil, fmt.Errorf("%s is not checked in configuration %q (known: %s, and the ring modes of its rings)",
-			f.Name, config, strings.Join(scenario.ConfigNames(), ", "))
+	if known := knownConfigs(f); !slices.Contains(scenario.ConfigNames(), config) {
+		return nil, fmt.Errorf("%s is not checked in configuration %q%s", f.Name, config, scenario.Meant(config, known))
 	}
 	mode := ""
 	if len(all) > 0 {

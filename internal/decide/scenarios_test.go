@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"endio/explore"
@@ -73,6 +74,30 @@ func TestEveryFileParses(t *testing.T) {
 			if _, err := Program(f, c); err != nil {
 				t.Error(err)
 			}
+		}
+	}
+}
+
+// TestDocs parses the scenarios in the reference and in the README.
+func TestDocs(t *testing.T) {
+	for _, name := range []string{"../../docs/scenario.md", "../../README.md"} {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := regexp.MustCompile("(?s)\n```\n((?:title |model |# ).*?)```\n").FindAllSubmatch(data, -1)
+		for _, b := range blocks {
+			f, err := scenario.Parse(name, b[1])
+			if err != nil {
+				t.Errorf("%v\n%s", err, b[1])
+				continue
+			}
+			if _, err := Program(f, f.Cases()[0]); err != nil {
+				t.Error(err)
+			}
+		}
+		if len(blocks) == 0 {
+			t.Errorf("%s: no scenario found", name)
 		}
 	}
 }

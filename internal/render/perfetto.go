@@ -32,14 +32,19 @@ func Perfetto(a *decide.Answer) ([]byte, error) {
 	}
 	var events []event
 	seen := map[[2]int]bool{}
-	tids := map[string]int{}
+	type track struct {
+		pid  int
+		task string
+	}
+	tids := map[track]int{}
 	for _, r := range rows(a.Trace) {
-		tid, ok := tids[r.task]
-		if !ok {
-			tid = len(tids) + 1
-			tids[r.task] = tid
-		}
 		pid := r.lane + 1
+		tid, ok := tids[track{pid, r.task}]
+		if !ok {
+			// A thread id belongs to one process in the whole trace; that of the process itself is its main thread.
+			tid = 100 + len(tids)
+			tids[track{pid, r.task}] = tid
+		}
 		if !seen[[2]int{pid, 0}] {
 			seen[[2]int{pid, 0}] = true
 			events = append(events, event{Name: "process_name", Phase: "M", PID: pid, Args: map[string]any{"name": fmt.Sprintf("CPU %d", r.lane)}})

@@ -5,6 +5,7 @@ package callercomp
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"endio/explore"
 	"endio/lockdep"
@@ -131,7 +132,7 @@ func Program(f *scenario.File, c scenario.Case) (*explore.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &explore.Program{Name: fmt.Sprintf("%s, %s, %s", f.Name, c.Version, c.Config), SkipFrames: stage.SkipFrames}
+	p := &explore.Program{Name: fmt.Sprintf("%s, %s, %s", filepath.Base(f.Name), c.Version, c.Config), SkipFrames: stage.SkipFrames}
 	if c.Version == "endio" {
 		p.SkipFrames = append([]string{"endio/models/callercomp."}, p.SkipFrames...)
 		p.Init = func(x *explore.Exec) { startEngine(x, f, cfg) }

@@ -4,6 +4,7 @@ package taskcomp
 
 import (
 	"fmt"
+	"path/filepath"
 
 	"endio/explore"
 	"endio/machine/sim"
@@ -56,7 +57,7 @@ func Program(f *scenario.File, c scenario.Case) (*explore.Program, error) {
 		skip = append([]string{"endio/models/taskcomp."}, skip...)
 	}
 	return &explore.Program{
-		Name:       fmt.Sprintf("%s, %s, %s", f.Name, c.Version, c.Config),
+		Name:       fmt.Sprintf("%s, %s, %s", filepath.Base(f.Name), c.Version, c.Config), // wherever the file is: tokens name it
 		SkipFrames: skip,
 		Init:       func(x *explore.Exec) { start(x, f, cfg, c.Version) },
 	}, nil
