@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"endio/explore"
+	"endio/scenario"
 )
 
 // The expectations in scenario files were written down from verdicts. Here is a second opinion on
@@ -114,11 +115,12 @@ func (r remedy) steps(mode string) func(writer) []writer {
 }
 
 func TestIndependentFallocate(t *testing.T) {
+	var memo Memo
 	f := parse(t, "fallocate.scn")
 	for version, r := range remedies {
 		for _, mode := range modes {
 			s, n := stuck(writer{at: "submit"}, r.steps(mode), func(s writer) bool { return s.at == "end" })
-			compare(t, f.Name, version, "full/"+mode, s != nil, fmt.Sprintf("%d states, stuck in %+v", n, s))
+			compare(t, f, &memo, version, "full/"+mode, s != nil, fmt.Sprintf("%d states, stuck in %+v", n, s))
 		}
 	}
 }
@@ -226,6 +228,7 @@ func (r remedy) batchSteps(mode string, writes int, partial bool) func(batch) []
 }
 
 func TestIndependentWorkers(t *testing.T) {
+	var memo Memo
 	for _, q := range []struct {
 		file    string
 		writes  int
@@ -235,7 +238,7 @@ func TestIndependentWorkers(t *testing.T) {
 		for version, r := range remedies {
 			for _, mode := range modes {
 				s, n := stuck(batch{}, r.batchSteps(mode, q.writes, q.partial), func(s batch) bool { return s.end })
-				compare(t, f.Name, version, "full/"+mode, s != nil, fmt.Sprintf("%d states, stuck in %+v", n, s))
+				compare(t, f, &memo, version, "full/"+mode, s != nil, fmt.Sprintf("%d states, stuck in %+v", n, s))
 			}
 		}
 	}
@@ -303,29 +306,29 @@ func listSteps(requeue, givesWay bool) func(list) []list {
 }
 
 func TestIndependentHotplug(t *testing.T) {
+	var memo Memo
 	f := parse(t, "hotplug-rollback.scn")
 	for version, p := range map[string]struct{ requeue, givesWay bool }{
 		"v6": {false, true}, "v6+requeue": {true, true}, "v6+fixes": {true, true}, "v7": {true, false}, "v7-requeue": {false, false}, "v7+resched": {true, true},
 	} {
 		s, n := stuck(list{online: true, at: "up"}, listSteps(p.requeue, p.givesWay), func(s list) bool { return s.bios == [2]string{"over", "over"} })
-		compare(t, f.Name, version, "lazy", s != nil, fmt.Sprintf("%d states, stuck in %+v", n, s))
+		compare(t, f, &memo, version, "lazy", s != nil, fmt.Sprintf("%d states, stuck in %+v", n, s))
 	}
 }
 
 // compare asks the checker, and wants the same answer.
-func compare(t *testing.T, name, version, config string, fails bool, how string) {
+func compare(t *testing.T, f *scenario.File, memo *Memo, version, config string, fails bool, how string) {
 	t.Helper()
-	f := parse(t, name)
 	cases, err := Select(f, version, config)
 	if err != nil || len(cases) != 1 {
-		t.Fatalf("%s, %s, %s: %v, %d cases", name, version, config, err, len(cases))
+		t.Fatalf("%s, %s, %s: %v, %d cases", f.Name, version, config, err, len(cases))
 	}
-	a, err := Decide(context.Background(), f, cases[0], Options{})
+	a, err := Decide(context.Background(), f, cases[0], Options{Memo: memo})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if a.Verdict == explore.Unknown || (a.Verdict == explore.Fails) != fails {
-		t.Errorf("%s, %s, %s: the checker says that it %s (%s), the model by hand: fails %v (%s)", name, version, config, a.Verdict, a.Problem(), fails, how)
+		t.Errorf("%s, %s, %s: the checker says that it %s (%s), the model by hand: fails %v (%s)", f.Name, version, config, a.Verdict, a.Problem(), fails, how)
 	}
-	t.Logf("%-22s %-20s %-12s %-5s  %s", name, version, config, a.Verdict, how)
+	t.Logf("%-22s %-20s %-12s %-5s  %s", f.Name, version, config, a.Verdict, how)
 }
