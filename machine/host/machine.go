@@ -315,13 +315,15 @@ func (m *Machine) Quiesce(p *Port) {
 		}
 		// Another goroutine leads, and reaps; it yields when it leaves.
 		p.followers.add(&w.queue)
-		if p.inFlight.Load() > 0 && !p.leadMu.TryLock() {
+		switch {
+		case p.inFlight.Load() == 0:
+		case p.leadMu.TryLock():
+			p.leave() // whoever led is gone: lead, or find that nothing is left
+		default:
 			p.kick()
 			p.led.Wait(nil)
 			w.note.Recv()
 			w.woken.Store(false)
-		} else if p.inFlight.Load() > 0 {
-			p.leave()
 		}
 		p.followers.remove(&w.queue)
 	}
