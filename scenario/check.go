@@ -184,7 +184,7 @@ func (p *parser) refer(pos Pos, what, name string, list []string) {
 		p.fail(pos, "there is no %s %s: none is defined", what, name)
 		return
 	}
-	p.fail(pos, "there is no %s %s%s", what, name, meant(name, list))
+	p.fail(pos, "there is no %s %s%s", what, name, Meant(name, list))
 }
 
 // checkBios checks what bios refer to, and that each is completed once.

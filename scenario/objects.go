@@ -18,7 +18,7 @@ func (p *parser) bio() {
 			b.Parent = p.next("the name of the parent").text
 		default:
 			t := p.next("")
-			p.fail(t.pos, "unknown property of a bio %q%s", t.text, meant(t.text, []string{"unflagged", "handler", "parent"}))
+			p.fail(t.pos, "unknown property of a bio %q%s", t.text, Meant(t.text, []string{"unflagged", "handler", "parent"}))
 		}
 	}
 	p.f.Bios = append(p.f.Bios, b)
@@ -31,7 +31,7 @@ func (p *parser) handler(b *Bio) {
 	}
 	b.Handler = t.text
 	if !has(handlers, t.text) {
-		p.fail(t.pos, "there is no handler %q%s", t.text, meant(t.text, names(handlers)))
+		p.fail(t.pos, "there is no handler %q%s", t.text, Meant(t.text, names(handlers)))
 		return
 	}
 	switch t.text {
@@ -94,7 +94,7 @@ func (p *parser) actor(kind ActorKind) {
 			a.Hard = true
 		default:
 			t := p.next("")
-			p.fail(t.pos, "unknown property %q of the %s%s", t.text, kind, meant(t.text, []string{"on", "hard"}))
+			p.fail(t.pos, "unknown property %q of the %s%s", t.text, kind, Meant(t.text, []string{"on", "hard"}))
 		}
 	}
 	if p.failed {
@@ -174,7 +174,7 @@ func (p *parser) step(a *Actor) {
 		a.Steps = append(a.Steps, s)
 		return
 	}
-	p.fail(t.pos, "unknown step %q%s", t.text, meant(t.text, all))
+	p.fail(t.pos, "unknown step %q%s", t.text, Meant(t.text, all))
 }
 
 func (p *parser) arguments(s *Step, v *verb) {
@@ -233,7 +233,7 @@ func (p *parser) writeFlags(s *Step, write bool) {
 				p.fail(t.pos, "%q is not expected here: only writes have properties", t.text)
 				return
 			}
-			p.fail(t.pos, "unknown property of a write %q%s", t.text, meant(t.text, known))
+			p.fail(t.pos, "unknown property of a write %q%s", t.text, Meant(t.text, known))
 		}
 	}
 }
@@ -276,7 +276,7 @@ func (p *parser) hotplugWay(s *Step) {
 			}
 		}
 		if !known {
-			p.fail(t.pos, "unknown hotplug state %q%s", t.text, meant(t.text, fail))
+			p.fail(t.pos, "unknown hotplug state %q%s", t.text, Meant(t.text, fail))
 			return
 		}
 		s.Fails = append(s.Fails, t.text)
@@ -339,7 +339,7 @@ func (p *parser) expectIn(e *Expect) {
 		case has(configNames, t.text) || has(ringModes, t.text):
 			p.fail(t.pos, "the file does not check in %s: name it in config or ring, above", t.text)
 		default:
-			p.fail(t.pos, "unknown configuration %q%s", t.text, meant(t.text, all))
+			p.fail(t.pos, "unknown configuration %q%s", t.text, Meant(t.text, all))
 		}
 		e.In = append(e.In, t.text)
 		p.skip(",")

@@ -173,7 +173,7 @@ func (p *parser) line(number int, text string) {
 		p.end(s.syntax)
 		return
 	}
-	p.fail(head.pos, "unknown statement %q%s", head.text, meant(head.text, statementNames()))
+	p.fail(head.pos, "unknown statement %q%s", head.text, Meant(head.text, statementNames()))
 }
 
 // split makes tokens: words, and the signs : ; , on their own. # begins a comment.
@@ -280,7 +280,7 @@ func (p *parser) oneOf(what string, list []string) string {
 		}
 	}
 	if !p.failed {
-		p.fail(t.pos, "unknown %s %q%s", what, t.text, meant(t.text, list))
+		p.fail(t.pos, "unknown %s %q%s", what, t.text, Meant(t.text, list))
 	}
 	return ""
 }

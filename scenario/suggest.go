@@ -8,9 +8,9 @@ import (
 	"endio/internal/spell"
 )
 
-// meant returns what to say about a word that should be one of a list: which was
+// Meant returns what to say behind a word that should be one of a list: which was
 // probably meant, or which there are.
-func meant(word string, list []string) string {
+func Meant(word string, list []string) string {
 	if len(list) == 0 {
 		return ""
 	}
@@ -19,7 +19,3 @@ func meant(word string, list []string) string {
 	}
 	return " (known: " + strings.Join(list, ", ") + ")"
 }
-
-// Meant returns what to say behind a word that is none of a list: which of it was probably meant, or
-// what there is.
-func Meant(word string, list []string) string { return meant(word, list) }

@@ -396,8 +396,8 @@ func Select(f *scenario.File, version, config string) ([]scenario.Case, error) {
 			}
 		}
 	}
-	if known := knownConfigs(f); !slices.Contains(scenario.ConfigNames(), config) {
-		return nil, fmt.Errorf("%s is not checked in configuration %q%s", f.Name, config, scenario.Meant(config, known))
+	if !slices.Contains(scenario.ConfigNames(), config) {
+		return nil, fmt.Errorf("%s is not checked in configuration %q%s", f.Name, config, scenario.Meant(config, knownConfigs(f)))
 	}
 	mode := ""
 	if len(all) > 0 {
