@@ -487,11 +487,7 @@ func (c *Context) countHog() {
 func (c *Context) fold(v uint64) { c.hist = mix(c.hist, v+2) }
 
 func (c *Context) foldBool(v bool) bool {
-	if v {
-		c.fold(1)
-	} else {
-		c.fold(0)
-	}
+	c.fold(boolBit(v))
 	return v
 }
 

@@ -98,10 +98,7 @@ func (r *Ring) AddTaskWorkID(c *Context, id uint64, name string, fn func(*Contex
 		// enough has gathered, and by nothing else.
 		c.step("add to the ring's local work", nil, acc{r.obj, explore.AtomicUpdate}, acc{r.owner.obj, explore.AtomicRead})
 		if ok = !r.owner.exiting; ok {
-			if id == 0 {
-				id = r.k.newID(c)
-			}
-			r.local = append(r.local, taskWork{id, name, fn})
+			r.local = append(r.local, r.k.newTaskWork(c, id, name, fn))
 		}
 	}
 	if !c.foldBool(ok) {
@@ -224,8 +221,5 @@ func (q *IOWorkQueue) Queue(c *Context, name string, fn func(*Context)) { q.Queu
 // QueueID is Queue of a request that is known by id, as in [Ring.AddTaskWorkID].
 func (q *IOWorkQueue) QueueID(c *Context, id uint64, name string, fn func(*Context)) {
 	c.step("queue to io-wq", nil, acc{q.obj, explore.AtomicUpdate})
-	if id == 0 {
-		id = q.k.newID(c)
-	}
-	q.list = append(q.list, taskWork{id, name, fn})
+	q.list = append(q.list, q.k.newTaskWork(c, id, name, fn))
 }

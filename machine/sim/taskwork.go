@@ -32,6 +32,14 @@ type taskWork struct {
 	fn   func(*Context)
 }
 
+// newTaskWork returns work that is known by id, or if that is 0, by who makes it.
+func (k *Kernel) newTaskWork(c *Context, id uint64, name string, fn func(*Context)) taskWork {
+	if id == 0 {
+		id = k.newID(c)
+	}
+	return taskWork{id, name, fn}
+}
+
 // AddWork gives t something to run in its own context, task_work_add. It reports
 // false if t is exiting. Any context may call it.
 func (t *Task) AddWork(c *Context, name string, mode NotifyMode, fn func(*Context)) bool {
@@ -44,10 +52,7 @@ func (t *Task) addWork(c *Context, id uint64, name string, mode NotifyMode, fn f
 	if !c.foldBool(!t.exiting) {
 		return false
 	}
-	if id == 0 {
-		id = t.k.newID(c)
-	}
-	t.work = append(t.work, taskWork{id, name, fn})
+	t.work = append(t.work, t.k.newTaskWork(c, id, name, fn))
 	switch mode {
 	case NotifySignal:
 		t.notifySignal, t.ipi = true, true

@@ -104,11 +104,7 @@ func (k *Kernel) newWalker() *walker {
 func (w *walker) walk(at unsafe.Pointer, p *plan) {
 	switch p.kind {
 	case reflect.Bool:
-		if *(*bool)(at) {
-			w.add(1)
-		} else {
-			w.add(0)
-		}
+		w.add(boolBit(*(*bool)(at)))
 	case reflect.Int8:
 		w.add(uint64(*(*int8)(at)))
 	case reflect.Int16:
