@@ -21,7 +21,8 @@ type poller struct {
 	seats gate // for leaders of rings that are in the poller, in the kernel
 
 	mu    lockdep.Mutex
-	file  *os.File        // the epoll instance; nil before it is needed; guarded by mu, as rings
+	file  *os.File        // the epoll instance; nil before it is needed; guarded by mu, as the next two
+	conn  syscall.RawConn // of file
 	rings map[int32]*ring // by descriptor
 	ended lockdep.WaitGroup
 }
@@ -60,24 +61,20 @@ func (o *poller) openLocked() error {
 		_ = unix.Close(fd)
 		return err
 	}
-	o.file = os.NewFile(uintptr(fd), "epoll")
-	conn, err := o.file.SyscallConn()
+	file := os.NewFile(uintptr(fd), "epoll")
+	conn, err := file.SyscallConn()
 	if err != nil {
-		_ = o.file.Close()
-		o.file = nil
+		_ = file.Close()
 		return err
 	}
+	o.file, o.conn = file, conn
 	o.ended.Go(func() { o.run(conn) })
 	return nil
 }
 
 func (o *poller) ctlLocked(op int, d *ring, events uint32) error {
-	conn, err := o.file.SyscallConn()
-	if err != nil {
-		return err
-	}
 	var errno error
-	err = conn.Control(func(fd uintptr) {
+	err := o.conn.Control(func(fd uintptr) {
 		errno = unix.EpollCtl(int(fd), op, d.r.FD(), &unix.EpollEvent{Events: events | unix.EPOLLONESHOT, Fd: int32(d.r.FD())})
 	})
 	if err != nil {
