@@ -50,6 +50,21 @@ func uncachedDir(t *testing.T) string {
 	return dir
 }
 
+// newUncached returns an engine with an empty file whose transfers leave nothing.
+func newUncached(t *testing.T) (e *endio.Engine, f *endio.File, path string) {
+	t.Helper()
+	path = filepath.Join(uncachedDir(t), "file")
+	e, err := endio.Open(endio.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err = e.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600, endio.Uncached)
+	if err != nil {
+		t.Fatal(errors.Join(err, e.Close()))
+	}
+	return e, f, path
+}
+
 const uncachedBytes = 12 << 20 // more than what an open file leaves behind
 
 // TestUncachedLeavesNothing writes new blocks, overwrites them and reads them, at
@@ -96,16 +111,8 @@ func TestUncachedLeavesNothing(t *testing.T) {
 
 // TestUncachedIdle looks for a file that stays open to leave the page cache.
 func TestUncachedIdle(t *testing.T) {
-	path := filepath.Join(uncachedDir(t), "file")
-	e, err := endio.Open(endio.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e, f, path := newUncached(t)
 	defer e.Close()
-	f, err := e.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600, endio.Uncached)
-	if err != nil {
-		t.Fatal(err)
-	}
 	uncachedPass(t, e, f, "blocking", endio.Write, 128<<10, false, 1)
 	for start := time.Now(); residentPages(t, path) != 0; time.Sleep(10 * time.Millisecond) { // sleep: looks at the kernel at intervals
 		if time.Since(start) > time.Minute {
@@ -124,16 +131,8 @@ func TestUncachedIdle(t *testing.T) {
 // TestUncachedForeign maps a page of the file, which then can't go: Sync gives up on
 // it, and the next one after it was unmapped takes it with the rest.
 func TestUncachedForeign(t *testing.T) {
-	path := filepath.Join(uncachedDir(t), "file")
-	e, err := endio.Open(endio.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e, f, path := newUncached(t)
 	defer e.Close()
-	f, err := e.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600, endio.Uncached)
-	if err != nil {
-		t.Fatal(err)
-	}
 	defer f.Close()
 	write := func() {
 		t.Helper()
