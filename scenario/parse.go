@@ -4,6 +4,8 @@ package scenario
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"sort"
 	"strconv"
 	"strings"
@@ -81,6 +83,15 @@ func statementNames() []string {
 		out = append(out, s.name)
 	}
 	return out
+}
+
+// ReadFile parses the file with that name.
+func ReadFile(name string) (*File, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(filepath.ToSlash(name), data)
 }
 
 // Parse reads a scenario. name is used in errors. The error is an [ErrorList].

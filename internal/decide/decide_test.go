@@ -18,11 +18,7 @@ func TestScenario(t *testing.T) {
 	if name == "" {
 		t.Skip("SCENARIO names no file")
 	}
-	data, err := os.ReadFile(filepath.Join("../..", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := scenario.Parse(name, data)
+	f, err := scenario.ReadFile(filepath.Join("../..", name))
 	if err != nil {
 		t.Fatal(err)
 	}

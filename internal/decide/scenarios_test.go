@@ -16,11 +16,7 @@ import (
 
 func parse(t *testing.T, name string) *scenario.File {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("../../scenarios", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := scenario.Parse(name, data)
+	f, err := scenario.ReadFile(filepath.Join("../../scenarios", name))
 	if err != nil {
 		t.Fatal(err)
 	}

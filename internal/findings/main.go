@@ -59,11 +59,7 @@ func findings(dir string) ([]byte, error) {
 	sort.Strings(names)
 	var qs []*question
 	for _, n := range names {
-		data, err := os.ReadFile(n)
-		if err != nil {
-			return nil, err
-		}
-		f, err := scenario.Parse(filepath.ToSlash(n), data)
+		f, err := scenario.ReadFile(n)
 		if err != nil {
 			return nil, err
 		}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -106,12 +105,7 @@ func traceEvents(data []byte) (problems []string) {
 // failing decides a case that fails.
 func failing(t *testing.T, name, version, config string) *decide.Answer {
 	t.Helper()
-	name = filepath.Join("../../scenarios", name+".scn")
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := scenario.Parse(name, data)
+	f, err := scenario.ReadFile(filepath.Join("../../scenarios", name+".scn"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ package callercomp_test
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -18,11 +17,7 @@ func TestSame(t *testing.T) {
 	shared := map[string]bool{}
 	for _, name := range []string{"fallocate", "unaligned-plain", "two-rings", "shared-extents"} {
 		name = filepath.Join("../../scenarios", name+".scn")
-		data, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := scenario.Parse(name, data)
+		f, err := scenario.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
