@@ -12,6 +12,8 @@ import "endio/scenario"
 //     a task that stays there can tell.
 //   - Only a freeze tells whether sb_writers was tried or waited for, and when it was ended.
 //   - Only writes to shared extents are sent to the workqueue for the sake of extents.
+//   - To lower the count in the hook and leave the rest to the caller is to complete in the interrupt, where the rest is
+//     nothing: it changes extents, which shared ones need; what extends a file goes to the workqueue in either way.
 //   - 6.6 is 6.5 as far as this model goes.
 func Same(f *scenario.File, c scenario.Case) scenario.Case {
 	for _, v := range scenario.VersionNames(f.Model) {
@@ -39,6 +41,9 @@ func visible(f *scenario.File, v version) version {
 		}
 	}
 	v.extentsToWork = v.extentsToWork && shared
+	if v.policy == caller && v.split && !shared {
+		v.policy, v.split = inline, false
+	}
 	return v
 }
 

@@ -15,7 +15,7 @@ import (
 // TestSame makes the searches that are shared, and compares what they find.
 func TestSame(t *testing.T) {
 	shared := map[string]bool{}
-	for _, name := range []string{"fallocate", "unaligned-plain", "two-rings", "shared-extents"} {
+	for _, name := range []string{"fallocate", "unaligned-plain", "two-rings", "shared-extents", "lockdep-owner", "other-io", "two-tasks"} {
 		name = filepath.Join("../../scenarios", name+".scn")
 		f, err := scenario.ReadFile(name)
 		if err != nil {
@@ -45,7 +45,7 @@ func TestSame(t *testing.T) {
 			}
 		}
 	}
-	if len(shared) < 4 {
+	if len(shared) < 7 {
 		t.Errorf("only %v share searches", shared)
 	}
 }
