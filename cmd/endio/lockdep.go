@@ -4,10 +4,8 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"endio/lockdep/selftest"
 )
@@ -54,7 +52,7 @@ type replayRow struct {
 
 // Run runs the table.
 func (l *lockdepReplayCmd) Run(c *console) error {
-	rows, err := readTable(l.File)
+	rows, err := parseInput(l.File, selftest.Parse)
 	if err != nil {
 		return &exitError{exitBadInput, fmt.Errorf("lockdep replay %s: %w", l.File, err)}
 	}
@@ -92,23 +90,6 @@ func (l *lockdepReplayCmd) Run(c *console) error {
 		return &exitError{code: exitFailed}
 	}
 	return nil
-}
-
-// readTable reads and parses the table in a file, or on standard input.
-func readTable(name string) ([]selftest.Row, error) {
-	if name == "-" {
-		return selftest.Parse(os.Stdin)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		var pe *os.PathError
-		if errors.As(err, &pe) {
-			err = fmt.Errorf("open: %w", pe.Err) // the caller names the file
-		}
-		return nil, err
-	}
-	defer f.Close()
-	return selftest.Parse(f)
 }
 
 func printReplayRow(w io.Writer, r replayRow, verbose bool) {

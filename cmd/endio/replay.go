@@ -44,7 +44,7 @@ func (r *replayCmd) Run(c *console) error {
 	bad := func(code int, err error) error {
 		return &exitError{code, fmt.Errorf("replay %s: %w", r.File, err)}
 	}
-	ops, err := r.read()
+	ops, err := parseInput(r.File, fsxlog.Parse)
 	if err != nil {
 		return bad(exitBadInput, err)
 	}
@@ -75,22 +75,6 @@ func (r *replayCmd) Run(c *console) error {
 		return bad(exitFailed, err)
 	}
 	return nil
-}
-
-func (r *replayCmd) read() ([]fsxlog.Op, error) {
-	if r.File == "-" {
-		return fsxlog.Parse(os.Stdin)
-	}
-	f, err := os.Open(r.File)
-	if err != nil {
-		var pe *os.PathError
-		if errors.As(err, &pe) {
-			err = fmt.Errorf("open: %w", pe.Err) // the caller names the file
-		}
-		return nil, err
-	}
-	defer f.Close()
-	return fsxlog.Parse(f)
 }
 
 func (r *replayCmd) print(w io.Writer, backend endio.Backend, res fsxlog.Result, failed error) error {
