@@ -3,9 +3,7 @@
 package endio_test
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -119,16 +117,5 @@ func disabledChild(t *testing.T, value string) {
 	if asked == nil || !strings.Contains(asked.Error(), want) {
 		t.Errorf("Open with io_uring = %v, want that %s", asked, want)
 	}
-	f, data := open(t, e, block)
-	for _, in := range contexts {
-		op := &endio.Op{File: f, Kind: endio.Read, Buf: make([]byte, block)}
-		run(t, e, in, op)
-		if op.Err != nil || !bytes.Equal(op.Buf, data) {
-			t.Errorf("%v: %v, or wrong data", in, op.Err)
-		}
-	}
-	if err := e.Close(); err != nil {
-		t.Error(err)
-	}
-	fmt.Println("fell back:", why)
+	worksWithout(t, e, why)
 }
