@@ -6,6 +6,3 @@ package endio
 
 // affinity returns how many processors the process may run on; 0: not known.
 func affinity() int { return 0 }
-
-// quota returns how many processors' time the process is allowed; 0: not known.
-func quota() int { return 0 }

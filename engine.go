@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"endio/batch"
 	"endio/dio"
+	"endio/internal/cgroup"
 	"endio/lockdep"
 	"endio/machine"
 	"endio/machine/host"
@@ -38,6 +41,7 @@ type Engine struct {
 	shardsMu lockdep.Mutex // one SetShards at a time
 	steered  atomic.Bool   // by SetShards: follow does nothing
 	follows  bool          // follow runs
+	cgroups  *cgroup.Reader
 
 	unwatch  lockdep.Chan[struct{}] // closed to end the watchdog and follow
 	watchers lockdep.WaitGroup      // those
@@ -77,6 +81,7 @@ func Open(o Options) (*Engine, error) {
 		queues: make(map[*Queue]struct{}),
 		alone:  make(map[*alone]struct{}),
 
+		cgroups: cgroup.New(os.DirFS("/")),
 		unwatch: lockdep.NewChan[struct{}](0),
 	}
 	if o.OldAfter == 0 {
@@ -88,9 +93,18 @@ func Open(o Options) (*Engine, error) {
 	if o.Backend != Auto && o.Backend != IOUring && o.Backend != Threads {
 		return nil, fmt.Errorf("open engine: backend %q: %w: want %q, %q or \"\"", o.Backend, ErrInvalid, IOUring, Threads)
 	}
+	shards, most := o.Shards, o.MaxShards
+	if shards == 0 {
+		shards = e.processors()
+		if most == 0 {
+			most = max(runtime.GOMAXPROCS(0), runtime.NumCPU()) // limits may be lifted
+		} else if most > 0 {
+			shards = min(shards, most)
+		}
+	}
 	m, err := host.New(host.Config{
-		Shards:       o.Shards,
-		MaxShards:    o.MaxShards,
+		Shards:       shards,
+		MaxShards:    most,
 		UseThreads:   o.Backend == Threads,
 		Threads:      o.Threads,
 		Entries:      o.Depth,

@@ -14,6 +14,3 @@ func (f *File) Exclude() (admit func()) {
 
 // Begun returns how much I/O has begun on the inode of f and not ended.
 func (f *File) Begun() int64 { return f.inode.InFlight(f.e.m.Anyone()) }
-
-// Quota returns how many processors' time the cgroups of the process allow; 0: any.
-func Quota() int { return quota() }

@@ -31,7 +31,7 @@ func (e *Engine) follow() {
 		if e.steered.Load() {
 			continue
 		}
-		n := min(processors(), e.m.CPUs())
+		n := min(e.processors(), e.m.CPUs())
 		if n == e.Shards() {
 			continue
 		}
@@ -44,9 +44,9 @@ func (e *Engine) follow() {
 }
 
 // processors returns how many processors the process may use at a time.
-func processors() int {
+func (e *Engine) processors() int {
 	n := runtime.GOMAXPROCS(0)
-	for _, limit := range []int{affinity(), quota()} {
+	for _, limit := range []int{affinity(), e.cgroups.CPUs()} {
 		if limit > 0 {
 			n = min(n, limit)
 		}
@@ -65,7 +65,7 @@ func processors() int {
 func (e *Engine) SetShards(n int) error {
 	if n == 0 {
 		e.steered.Store(!e.follows)
-		n = min(processors(), e.m.CPUs())
+		n = min(e.processors(), e.m.CPUs())
 		return e.setShards(n, false)
 	}
 	return e.setShards(n, true)

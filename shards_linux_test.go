@@ -6,15 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"endio"
+	"endio/internal/cgroup"
 	"endio/machine/host"
 )
 
@@ -27,7 +30,7 @@ func TestFollow(t *testing.T) {
 	if err := unix.SchedGetaffinity(os.Getpid(), &all); err != nil || all.Count() < 2 {
 		t.Skipf("needs two processors: %v", err)
 	}
-	if n := endio.Quota(); n == 1 {
+	if n := cgroup.New(os.DirFS("/")).CPUs(); n == 1 {
 		t.Skip("the quota of this cgroup is one processor")
 	}
 	e, err := endio.Open(endio.Options{MaxShards: 2})
@@ -83,43 +86,95 @@ func TestAbortedHotplug(t *testing.T) {
 	}
 }
 
-// TestFollowQuota sets the quota of a cgroup in which a process of its own is, to less than
-// one processor and back: the shards follow. (GOMAXPROCS does not: the runtime takes a
-// quota for 2 at least.)
-func TestFollowQuota(t *testing.T) {
-	if os.Getenv("ENDIO_TEST_CHILD") == "" {
-		if out := child(t, "quota"); strings.Contains(out, "--- SKIP") {
-			t.Skip(out)
-		} else if !strings.Contains(out, "followed") {
-			t.Errorf("the child did not get to its end:\n%s", out)
-		}
-		return
-	}
+// A cpuGroup is a cgroup with another one in it, in which this process is.
+type cpuGroup struct{ root, outer, inner, file, one, none string }
+
+// enterGroup makes a group and moves the process there.
+func enterGroup(t *testing.T) *cpuGroup {
 	if runtime.NumCPU() < 2 || os.Geteuid() != 0 {
 		t.Skip("needs two processors, and root for a cgroup")
 	}
-	root, file, one, none := "/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "70000", "-1"
-	if _, err := os.Stat(filepath.Join(root, file)); err != nil {
-		root, file, one, none = "/sys/fs/cgroup", "cpu.max", "70000 100000", "max 100000"
+	g := &cpuGroup{root: "/sys/fs/cgroup/cpu", file: "cpu.cfs_quota_us", one: "70000", none: "-1"}
+	if _, err := os.Stat(filepath.Join(g.root, g.file)); err != nil {
+		g.root, g.file, g.one, g.none = "/sys/fs/cgroup", "cpu.max", "70000 100000", "max 100000"
 	}
-	dir := filepath.Join(root, fmt.Sprint("endio-test-", os.Getpid()))
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Skipf("needs a cgroup: %v", err)
-	}
-	self := []byte(fmt.Sprint(os.Getpid()))
-	defer func() {
-		// A cgroup can go when it is empty.
-		if err := errors.Join(os.WriteFile(filepath.Join(root, "cgroup.procs"), self, 0), os.Remove(dir)); err != nil {
-			t.Error(err)
+	g.outer = filepath.Join(g.root, fmt.Sprint("endio-test-", os.Getpid()))
+	g.inner = filepath.Join(g.outer, "inner")
+	for _, dir := range []string{g.outer, g.inner} {
+		if g.file == "cpu.max" { // a cgroup of version 2 has the controllers that the one above hands on
+			_ = os.WriteFile(filepath.Join(filepath.Dir(dir), "cgroup.subtree_control"), []byte("+cpu"), 0)
 		}
-	}()
-	set := func(quota string) error { return os.WriteFile(filepath.Join(dir, file), []byte(quota), 0) }
-	if err := set(none); err != nil {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Skipf("needs a cgroup: %v", err)
+		}
+		t.Cleanup(func() { // in reverse order; a cgroup can go when it is empty
+			if err := os.Remove(dir); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if err := g.set(g.inner, g.none); err != nil {
 		t.Skipf("needs the cgroup controller cpu: %v", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), self, 0); err != nil {
+	self := []byte(fmt.Sprint(os.Getpid()))
+	if err := os.WriteFile(filepath.Join(g.inner, "cgroup.procs"), self, 0); err != nil {
 		t.Skipf("needs a cgroup: %v", err)
 	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(filepath.Join(g.root, "cgroup.procs"), self, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+func (g *cpuGroup) set(dir, quota string) error {
+	return os.WriteFile(filepath.Join(dir, g.file), []byte(quota), 0)
+}
+
+// TestFollowQuota sets the quota of a cgroup in which a process of its own is, to less than
+// one processor and back, or that of the cgroup above: the shards follow. (GOMAXPROCS does not: the
+// runtime takes a quota for 2 at least.) And the same for a process that sees its cgroup as the
+// root of all, as in a container.
+func TestFollowQuota(t *testing.T) {
+	switch os.Getenv("ENDIO_TEST_CHILD") {
+	case "":
+		if out := child(t, "quota"); strings.Contains(out, "--- SKIP") {
+			t.Skip(out)
+		} else if strings.Count(out, "followed") != 3 {
+			t.Errorf("the child did not get to its end:\n%s", out)
+		}
+	case "quota":
+		g := enterGroup(t)
+		followQuota(t, g, g.inner)
+		followQuota(t, g, g.outer)
+		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+		cmd.Env = append(os.Environ(), "ENDIO_TEST_CHILD=namespace")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWCGROUP, Unshareflags: unix.CLONE_NEWNS}
+		out, err := cmd.CombinedOutput()
+		fmt.Printf("%s", out)
+		if err != nil {
+			t.Errorf("in a cgroup namespace: %v", err)
+		}
+	case "namespace":
+		g := &cpuGroup{root: "/sys/fs/cgroup/cpu", file: "cpu.cfs_quota_us", one: "70000", none: "-1"}
+		mount := func() error { return unix.Mount("cgroup", g.root, "cgroup", 0, "cpu") }
+		if _, err := os.Stat(filepath.Join(g.root, g.file)); err != nil {
+			g.root, g.file, g.one, g.none = "/sys/fs/cgroup", "cpu.max", "70000 100000", "max 100000"
+			mount = func() error { return unix.Mount("cgroup2", g.root, "cgroup2", 0, "") }
+		}
+		if n := cgroup.New(os.DirFS("/")).CPUs(); n != 0 {
+			t.Errorf("with mounts that show no more than their own place: %d processors, want no limit", n)
+		}
+		if err := errors.Join(unix.Unmount(g.root, unix.MNT_DETACH), mount()); err != nil {
+			t.Fatal(err)
+		}
+		followQuota(t, g, g.root)
+	}
+}
+
+// followQuota changes the quota of dir, in or below which this process is.
+func followQuota(t *testing.T, g *cpuGroup, dir string) {
 	e, err := endio.Open(endio.Options{MaxShards: 2})
 	if err != nil {
 		t.Fatal(err)
@@ -129,11 +184,11 @@ func TestFollowQuota(t *testing.T) {
 	for _, step := range []struct {
 		quota string
 		want  int
-	}{{none, 2}, {one, 1}, {none, 2}} {
-		if err := set(step.quota); err != nil {
+	}{{g.none, 2}, {g.one, 1}, {g.none, 2}} {
+		if err := g.set(dir, step.quota); err != nil {
 			t.Fatal(err)
 		}
-		within(t, "following the quota "+step.quota, func() {
+		within(t, "following the quota "+step.quota+" of "+dir, func() {
 			for e.Shards() != step.want {
 				time.Sleep(10 * time.Millisecond) // sleep: engines tell nobody that they follow
 			}
@@ -144,6 +199,20 @@ func TestFollowQuota(t *testing.T) {
 				t.Error(op.Err)
 			}
 		}
+	}
+	// A new engine begins with what the quota allows.
+	if err := g.set(dir, g.one); err != nil {
+		t.Fatal(err)
+	}
+	limited, err := endio.Open(endio.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := limited.Shards(); n != 1 {
+		t.Errorf("a new engine has %d shards, want 1", n)
+	}
+	if err := errors.Join(limited.Close(), g.set(dir, g.none)); err != nil {
+		t.Error(err)
 	}
 	fmt.Println("followed; GOMAXPROCS is", runtime.GOMAXPROCS(0))
 }
