@@ -4,7 +4,8 @@ package scenario
 
 import "strings"
 
-// finish fills in defaults and checks what only the whole file can tell.
+// finish fills in defaults and checks what only the whole file can tell. Lines with errors are known
+// by then: what they were to say is not missed.
 func (p *parser) finish() {
 	f := p.f
 	top := Pos{f.Name, 1, 1}
@@ -13,7 +14,9 @@ func (p *parser) finish() {
 		return
 	}
 	if f.Model == "" {
-		p.fail(top, "no model: say what is asked about, with model %s or model %s", TaskComp, CallerComp)
+		if !p.asked && !p.doubt["model"] && !p.noWord {
+			p.fail(top, "no model: say what is asked about, with model %s or model %s", TaskComp, CallerComp)
+		}
 		return
 	}
 	if f.CPUs == 0 {
@@ -22,11 +25,12 @@ func (p *parser) finish() {
 	if f.Annotate == "" {
 		f.Annotate = "none"
 	}
-	if len(f.Actors) == 0 {
-		p.fail(top, "nothing happens: there is no task and no interrupt")
+	last := Pos{f.Name, p.last, 1}
+	if len(f.Actors) == 0 && !p.noWord && !p.anyDoubt("task", "irq", "softirq", "hotplug") {
+		p.fail(last, "nothing happens: there is no task and no interrupt; add for example task T: STEPS")
 	}
-	if len(f.Expects) == 0 {
-		p.fail(top, "no expectation: say what you expect, for example expect %s: holds", VersionNames(f.Model)[0])
+	if len(f.Expects) == 0 && !p.noWord && !p.doubt["expect"] {
+		p.fail(last, "no expectation: say what you expect, for example expect %s: holds", VersionNames(f.Model)[0])
 	}
 	p.checkModel()
 	p.checkCPUs()
@@ -37,9 +41,31 @@ func (p *parser) finish() {
 	p.checkExpects()
 }
 
+func (p *parser) anyDoubt(words ...string) bool {
+	for _, w := range words {
+		if p.doubt[w] {
+			return true
+		}
+	}
+	return false
+}
+
+// belong are statements that one model alone has.
+var belong = map[string]string{"io-workers": CallerComp, "annotate": CallerComp}
+
 // checkModel reports objects and statements of the other model.
 func (p *parser) checkModel() {
 	f := p.f
+	for what, model := range belong {
+		if at, said := p.once[what]; said && model != f.Model {
+			p.fail(at, "%s is for model %s, and this file asks about %s", what, model, f.Model)
+		}
+	}
+	for i, w := range f.Wants {
+		if model := modelOfWant[w]; model != f.Model {
+			p.fail(p.wants[i], "property %s is for model %s, and this file asks about %s", w, model, f.Model)
+		}
+	}
 	if f.Model == TaskComp {
 		for _, i := range f.Inodes {
 			p.fail(i.Pos, "an inode belongs to model %s", CallerComp)
@@ -72,31 +98,36 @@ func (p *parser) checkModel() {
 
 func (p *parser) checkCPUs() {
 	f := p.f
-	off := map[int]bool{}
-	for _, c := range f.Offline {
-		if c >= f.CPUs {
-			p.fail(p.once["offline"], "there is no CPU %d: the machine has %d, numbered from 0", c, f.CPUs)
-		}
-		off[c] = true
+	if p.doubt["cpus"] {
+		return
 	}
-	if len(off) >= f.CPUs {
-		p.fail(p.once["offline"], "all CPUs are off line: one must run")
+	there := func(at Pos, cpu int) bool {
+		if cpu < f.CPUs {
+			return true
+		}
+		cpus := "CPUs"
+		if f.CPUs == 1 {
+			cpus = "CPU"
+		}
+		p.fail(at, "there is no CPU %d: the machine has %d %s, numbered from 0 (statement cpus)", cpu, f.CPUs, cpus)
+		return false
+	}
+	off := map[int]bool{}
+	for i, c := range f.Offline {
+		off[c] = there(f.offlinePos[i], c) || off[c]
+		if n := len(off); off[c] && n >= f.CPUs {
+			p.fail(p.once["offline"], "all CPUs are off line: one must run")
+		}
 	}
 	for i := range f.Actors {
 		a := &f.Actors[i]
-		if a.CPU >= f.CPUs {
-			p.fail(a.Pos, "there is no CPU %d: the machine has %d, numbered from 0", a.CPU, f.CPUs)
-		}
+		there(a.cpuPos, a.CPU)
 		for _, s := range a.Steps {
-			if s.CPU >= f.CPUs {
-				p.fail(s.Pos, "there is no CPU %d: the machine has %d, numbered from 0", s.CPU, f.CPUs)
-			}
+			there(s.cpuPos, s.CPU)
 		}
 	}
 	for _, b := range f.Bios {
-		if b.CPU >= f.CPUs {
-			p.fail(b.Pos, "there is no CPU %d: the machine has %d, numbered from 0", b.CPU, f.CPUs)
-		}
+		there(b.cpuPos, b.CPU)
 	}
 }
 
@@ -120,32 +151,38 @@ func (p *parser) checkActors() {
 	owner := map[string]string{}
 	for i := range f.Actors {
 		a := &f.Actors[i]
-		if len(a.Steps) == 0 {
+		if len(a.Steps) == 0 && !p.doubt[a.Name] && !p.wrong[a.Name] {
 			p.fail(a.Pos, "%s %s has no steps", a.Kind, a.Name)
 		}
 		for j := range a.Steps {
 			s := &a.Steps[j]
+			if m := modelOf(s.Verb); m != "" && m != f.Model {
+				if !p.said(s.Pos) {
+					p.fail(s.Pos, "%s is a step of model %s, and this file asks about %s", s.Verb, m, f.Model)
+				}
+				continue
+			}
 			switch args := argsOf(s.Verb); {
 			case strings.HasPrefix(args, "b"):
-				p.refer(s.Pos, "bio", s.Name, bios)
+				p.refer(s.namePos, "bio", s.Name, bios)
 			case strings.HasPrefix(args, "i"), strings.HasPrefix(args, "rq"):
-				p.refer(s.Pos, "inode", s.Name, inodes)
+				p.refer(s.namePos, "inode", s.Name, inodes)
 			case strings.HasPrefix(args, "m"):
-				p.refer(s.Pos, "mutex", s.Name, f.Mutexes)
+				p.refer(s.namePos, "mutex", s.Name, f.Mutexes)
 			case strings.HasPrefix(args, "s"):
-				p.refer(s.Pos, "spinlock", s.Name, f.Spinlocks)
+				p.refer(s.namePos, "spinlock", s.Name, f.Spinlocks)
 			case strings.HasPrefix(args, "w"):
-				p.refer(s.Pos, "raw spinlock", s.Name, f.RawLocks)
+				p.refer(s.namePos, "rawlock", s.Name, f.RawLocks)
 			case strings.HasPrefix(args, "t"):
-				p.refer(s.Pos, "task", s.Name, tasks)
+				p.refer(s.namePos, "task", s.Name, tasks)
 			}
 			if s.Under != "" {
-				p.refer(s.Pos, "mutex", s.Under, f.Mutexes)
+				p.refer(s.underPos, "mutex", s.Under, f.Mutexes)
 			}
 			if s.Ring != "" {
-				p.refer(s.Pos, "ring", s.Ring, rings)
+				p.refer(s.ringPos, "ring", s.Ring, rings)
 				if o := owner[s.Ring]; o != "" && o != a.Name {
-					p.fail(s.Pos, "ring %s is used by task %s already: in this model a ring has one submitter", s.Ring, o)
+					p.fail(s.ringPos, "ring %s is used by task %s already: in this model a ring has one submitter", s.Ring, o)
 				}
 				owner[s.Ring] = a.Name
 			}
@@ -154,10 +191,30 @@ func (p *parser) checkActors() {
 	}
 }
 
+// said reports whether there is an error at that place already.
+func (p *parser) said(at Pos) bool {
+	for _, e := range p.errs {
+		if e.Pos == at {
+			return true
+		}
+	}
+	return false
+}
+
 func argsOf(name string) string {
 	for i := range verbs {
 		if verbs[i].name == name {
 			return verbs[i].args
+		}
+	}
+	return ""
+}
+
+// modelOf returns the model that alone has a step, or "".
+func modelOf(name string) string {
+	for i := range verbs {
+		if verbs[i].name == name {
+			return verbs[i].model
 		}
 	}
 	return ""
@@ -170,18 +227,30 @@ func (p *parser) checkStep(a *Actor, s *Step) {
 	}
 	switch s.Verb {
 	case "down", "up", "lock", "unlock", "wait-bio":
-		p.fail(s.Pos, "%s %s can't %s: it may not block, and only tasks do", map[ActorKind]string{IRQ: "an", Softirq: "a"}[a.Kind], a.Kind, s.Verb)
+		p.fail(s.Pos, "%s %s can't do the step %s: it may not block, and only tasks do", map[ActorKind]string{IRQ: "an", Softirq: "a"}[a.Kind], a.Kind, s.Verb)
 	}
 }
 
+// refer reports a name that nothing has.
 func (p *parser) refer(pos Pos, what, name string, list []string) {
 	for _, n := range list {
 		if n == name {
 			return
 		}
 	}
+	if p.doubt[name] {
+		return // a line that could not be read may have defined it
+	}
+	article := "a"
+	if what == "inode" {
+		article = "an"
+	}
+	if first, other := p.names[name]; other {
+		p.fail(pos, "%s is not %s %s: line %d makes it something else", name, article, what, first.Line)
+		return
+	}
 	if len(list) == 0 {
-		p.fail(pos, "there is no %s %s: none is defined", what, name)
+		p.fail(pos, "there is no %s %s: none is defined; add a line: %s %s", what, name, what, name)
 		return
 	}
 	p.fail(pos, "there is no %s %s%s", what, name, Meant(name, list))
@@ -198,36 +267,36 @@ func (p *parser) checkBios() {
 	for _, b := range f.Bios {
 		switch b.Handler {
 		case "locks":
-			p.refer(b.Pos, "mutex", b.Arg, f.Mutexes)
+			p.refer(b.argPos, "mutex", b.Arg, f.Mutexes)
 		case "waits", "resubmits":
-			p.refer(b.Pos, "bio", b.Arg, all)
+			p.refer(b.argPos, "bio", b.Arg, all)
 			if b.Arg == b.Name {
-				p.fail(b.Pos, "the handler of bio %s names its own bio", b.Name)
+				p.fail(b.argPos, "the handler of bio %s names its own bio", b.Name)
 			}
 		}
 		if b.Parent != "" {
-			p.refer(b.Pos, "bio", b.Parent, all)
+			p.refer(b.parentPos, "bio", b.Parent, all)
 			if b.Parent == b.Name {
-				p.fail(b.Pos, "bio %s is its own parent", b.Name)
+				p.fail(b.parentPos, "bio %s is its own parent", b.Name)
 			}
 			if par := f.Bio(b.Parent); par != nil && par.Parent != "" && f.Bio(par.Parent) != nil && f.Bio(par.Parent).Parent != "" {
-				p.fail(b.Pos, "chains have at most three bios in a scenario")
+				p.fail(b.parentPos, "chains have at most three bios in a scenario")
 			}
 		}
 		if b.Handler == "resubmits" {
-			p.completed(by, b.Arg, b.Pos)
+			p.completed(by, b.Arg, b.argPos)
 		}
 	}
 	for i := range f.Actors {
 		for _, s := range f.Actors[i].Steps {
 			if s.Verb == "complete" {
-				p.completed(by, s.Name, s.Pos)
+				p.completed(by, s.Name, s.namePos)
 			}
 		}
 	}
 	for _, b := range f.Bios {
-		if _, ok := by[b.Name]; !ok {
-			p.fail(b.Pos, "nobody completes bio %s: write for example irq on cpu 0: complete %s", b.Name, b.Name)
+		if _, ok := by[b.Name]; !ok && b.Name != "" && !p.doubt[b.Name] && !p.noWord {
+			p.fail(b.namePos, "nobody completes bio %s: write for example irq on cpu 0: complete %s", b.Name, b.Name)
 		}
 	}
 }
@@ -240,14 +309,15 @@ func (p *parser) completed(by map[string]Pos, name string, pos Pos) {
 	by[name] = pos
 }
 
-// checkExpects reports expectations that contradict each other, or of which one
-// says nothing new.
+// checkExpects reports configurations that are not checked, and expectations that contradict each other, or of
+// which one says nothing new.
 func (p *parser) checkExpects() {
+	p.checkIn()
 	seen := map[Case]*Expect{}
 	for i := range p.f.Expects {
 		e := &p.f.Expects[i]
 		done := false
-		for _, v := range e.Versions {
+		for j, v := range e.Versions {
 			for _, c := range p.f.ConfigCases() {
 				if !c.matches(e.In) || done {
 					continue
@@ -259,12 +329,43 @@ func (p *parser) checkExpects() {
 					continue
 				}
 				done = true
+				if old == e {
+					p.fail(e.versionPos[j], "version %s is named twice in this line", v)
+					continue
+				}
 				how := "contradictory"
 				if old.Holds == e.Holds && old.Kind == e.Kind {
 					how = "repeated"
 				}
-				p.fail(e.Pos, "%s expectation: of %s in %s line %d expects that it %s, and this line that it %s",
+				p.fail(e.versionPos[j], "%s expectation: of %s in %s line %d expects that it %s, and this line that it %s",
 					how, v, c, old.Pos.Line, old.verdict(), e.verdict())
+			}
+		}
+	}
+}
+
+// checkIn reports configurations behind in that the file does not check.
+func (p *parser) checkIn() {
+	if p.anyDoubt("config", "ring") {
+		return
+	}
+	all := append(names(configNames), names(ringModes)...)
+	for i := range p.f.Expects {
+		e := &p.f.Expects[i]
+		for j, in := range e.In {
+			known := false
+			for _, c := range p.f.ConfigCases() {
+				known = known || c.Matches(in)
+			}
+			preempt, mode, _ := strings.Cut(in, "/")
+			switch {
+			case known:
+			case has(configNames, in):
+				p.fail(e.inPos[j], "the file does not check in %s: add a line config %s, or name it there", in, in)
+			case has(ringModes, in), has(configNames, preempt) && has(ringModes, mode):
+				p.fail(e.inPos[j], "the file does not check in %s: name it in its config and ring lines", in)
+			default:
+				p.fail(e.inPos[j], "unknown configuration %q%s", in, Meant(in, all))
 			}
 		}
 	}

@@ -46,6 +46,8 @@ type File struct {
 	RawLocks  []string
 	Actors    []Actor
 	Expects   []Expect
+
+	offlinePos []Pos
 }
 
 // A Claim is what somebody said.
@@ -60,6 +62,8 @@ type Bio struct {
 	CPU     int    // CPU named after the handler
 	Parent  string // chained to it
 	Pos     Pos
+
+	namePos, argPos, cpuPos, parentPos Pos
 }
 
 // An Inode is a file of thread 1.
@@ -94,6 +98,8 @@ type Actor struct {
 	Hard  bool // never threaded (IRQF_NO_THREAD)
 	Steps []Step
 	Pos   Pos
+
+	cpuPos Pos
 }
 
 // A Step is one thing that an actor does.
@@ -111,6 +117,8 @@ type Step struct {
 	Under     string // mutex that the call holds around its drain
 	Shared    bool   // extents shared with another file: copied on write
 	Pos       Pos
+
+	namePos, ringPos, cpuPos, underPos Pos
 }
 
 // An Expect is a verdict that the file expects.
@@ -120,6 +128,8 @@ type Expect struct {
 	Holds    bool
 	Kind     string // of the failure
 	Pos      Pos
+
+	versionPos, inPos []Pos
 }
 
 // A Config is one configuration to check in.

@@ -2,11 +2,16 @@
 
 package scenario
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
 
 // bio NAME [unflagged] [handler HANDLER [ARG]] [parent BIO]
 func (p *parser) bio() {
 	b := Bio{Pos: p.pos, InTask: true, Handler: "plain", CPU: -1}
+	b.namePos = p.here()
 	b.Name = p.define("bio")
 	for p.more() {
 		switch {
@@ -15,7 +20,7 @@ func (p *parser) bio() {
 		case p.skip("handler"):
 			p.handler(&b)
 		case p.skip("parent"):
-			b.Parent = p.next("the name of the parent").text
+			b.Parent, b.parentPos = p.word("the name of the parent")
 		default:
 			t := p.next("")
 			p.fail(t.pos, "unknown property of a bio %q%s", t.text, Meant(t.text, []string{"unflagged", "handler", "parent"}))
@@ -29,24 +34,24 @@ func (p *parser) handler(b *Bio) {
 	if p.failed {
 		return
 	}
-	b.Handler = t.text
+	b.Handler, b.argPos = t.text, t.pos
 	if !has(handlers, t.text) {
 		p.fail(t.pos, "there is no handler %q%s", t.text, Meant(t.text, names(handlers)))
 		return
 	}
 	switch t.text {
 	case "locks":
-		b.Arg = p.next("the mutex that the handler locks").text
+		b.Arg, b.argPos = p.word("the mutex that the handler locks")
 	case "waits":
 		p.skip("for")
-		b.Arg = p.next("the bio that the handler waits for").text
+		b.Arg, b.argPos = p.word("the bio that the handler waits for")
 	case "resubmits":
-		b.Arg = p.next("the bio that the handler submits").text
+		b.Arg, b.argPos = p.word("the bio that the handler submits")
 		if p.skip("on") {
-			b.CPU = p.cpu()
+			b.CPU, b.cpuPos = p.cpu()
 		}
 	case "hotplugs":
-		b.CPU = p.cpu()
+		b.CPU, b.cpuPos = p.cpu()
 	}
 }
 
@@ -89,19 +94,27 @@ func (p *parser) actor(kind ActorKind) {
 	for p.more() {
 		switch {
 		case p.skip("on"):
-			a.CPU = p.cpu()
-		case p.skip("hard"):
+			a.CPU, a.cpuPos = p.cpu()
+		case kind == IRQ && p.skip("hard"):
 			a.Hard = true
 		default:
 			t := p.next("")
-			p.fail(t.pos, "unknown property %q of the %s%s", t.text, kind, Meant(t.text, []string{"on", "hard"}))
+			known := []string{"on"}
+			if kind == IRQ {
+				known = append(known, "hard")
+			}
+			if isVerb(t.text) {
+				p.fail(t.pos, "a colon is missing before the step %s: write %s: %s ...", t.text, p.upTo(t), t.text)
+				return
+			}
+			p.fail(t.pos, "unknown property %q of the %s%s", t.text, kind, Meant(t.text, known))
 		}
 	}
 	if p.failed {
 		return
 	}
 	if kind != Task && kind != "hotplug" && a.CPU < 0 {
-		p.fail(a.Pos, "on which CPU does the %s come? Write: %s on cpu N: STEPS", kind, kind)
+		p.fail(p.after(p.at), "on which CPU does the %s come? Write: %s on cpu N: STEPS", kind, kind)
 		return
 	}
 	if !p.skip(":") {
@@ -132,12 +145,20 @@ func (p *parser) unique(name string) string {
 	}
 }
 
-// steps parses steps separated by semicolons.
+// steps parses steps separated by semicolons. One that is wrong is left out.
 func (p *parser) steps(a *Actor) {
+	wrong := false
+	defer func() { p.failed = p.failed || wrong }()
 	for {
 		p.step(a)
 		if p.failed {
-			return
+			wrong, p.failed, p.wrong[a.Name] = true, false, true
+			for p.at < len(p.toks) && !p.peek(";") {
+				p.at++
+			}
+			if p.at == len(p.toks) {
+				return
+			}
 		}
 		if !p.skip(";") {
 			p.end("STEP; STEP; ...")
@@ -171,6 +192,9 @@ func (p *parser) step(a *Actor) {
 		}
 		s := Step{Verb: v.name, Pos: t.pos, CPU: -1, Count: 1}
 		p.arguments(&s, v)
+		if p.failed {
+			return
+		}
 		a.Steps = append(a.Steps, s)
 		return
 	}
@@ -185,13 +209,13 @@ func (p *parser) arguments(s *Step, v *verb) {
 		}
 		switch v.args[i] {
 		case 'b', 'i', 'm', 's', 'w', 't':
-			s.Name = p.next("the name of the " + argumentNames[v.args[i]]).text
+			s.Name, s.namePos = p.word("the name of the " + argumentNames[v.args[i]])
 		case 'r':
-			s.Ring = p.next("the name of the ring").text
+			s.Ring, s.ringPos = p.word("the name of the ring")
 		case 'n':
 			s.Count = p.number("number of completions", 1, 16)
 		case 'c':
-			s.CPU = p.cpu()
+			s.CPU, s.cpuPos = p.cpu()
 		case 'S':
 			p.hotplugWay(s)
 		case 'U':
@@ -200,10 +224,10 @@ func (p *parser) arguments(s *Step, v *verb) {
 				p.fail(t.pos, "%q is not expected here; what can follow is: under MUTEX", t.text)
 				return
 			}
-			s.Under = p.next("the name of the mutex").text
+			s.Under, s.underPos = p.word("the name of the mutex")
 		case 'q':
 			s.Request = p.oneOf("request", names(requests))
-			s.Name = p.next("the name of the inode").text
+			s.Name, s.namePos = p.word("the name of the inode")
 			p.writeFlags(s, s.Request == "write")
 		case 'u':
 			p.writeFlags(s, true)
@@ -255,7 +279,7 @@ func (p *parser) hotplugWay(s *Step) {
 	}
 	if !p.skip("may") || !p.skip("fail") || !p.skip("at") {
 		t := p.toks[min(p.at, len(p.toks)-1)]
-		p.fail(t.pos, "after %s CPU comes: [to STATE] [may fail at STATE...]", s.Verb)
+		p.fail(t.pos, "%q is not expected here; after %s CPU comes: [to STATE] [may fail at STATE...]", t.text, s.Verb)
 		return
 	}
 	if p.skip("any") {
@@ -290,58 +314,121 @@ func (p *parser) hotplugWay(s *Step) {
 func (p *parser) expect() {
 	e := Expect{Pos: p.pos}
 	if p.f.Model == "" {
-		p.fail(p.pos, "say which model is asked about first: model %s or model %s", TaskComp, CallerComp)
+		p.askModel()
 		return
 	}
 	known := VersionNames(p.f.Model)
-	if p.skip("all") {
+	if at := p.here(); p.skip("all") {
 		e.Versions = known
+		for range known {
+			e.versionPos = append(e.versionPos, at)
+		}
 	}
-	for len(e.Versions) == 0 || p.more() && !p.peek("in") {
-		e.Versions = append(e.Versions, p.oneOf("version of "+p.f.Model, known))
-		p.skip(",")
+	for (len(e.Versions) == 0 || p.more() && !p.peek("in")) && !p.noColon() {
+		t := p.next("the version")
 		if p.failed {
 			return
 		}
+		if !has(versions[p.f.Model], t.text) {
+			p.fail(t.pos, "%s", UnknownVersion(p.f.Model, t.text))
+			return
+		}
+		e.Versions, e.versionPos = append(e.Versions, t.text), append(e.versionPos, t.pos)
+		p.skip(",")
 	}
 	if p.skip("in") {
-		p.expectIn(&e)
+		for !p.noColon() && (p.more() || len(e.In) == 0 && !p.failed) {
+			t := p.next("a configuration")
+			e.In, e.inPos = append(e.In, t.text), append(e.inPos, t.pos)
+			p.skip(",")
+		}
 	}
 	if !p.failed && !p.skip(":") {
-		p.next("a colon and the verdict")
-		if !p.failed {
-			p.fail(p.toks[p.at-1].pos, "a colon is missing before the verdict")
-		}
+		p.next("a colon and the verdict, holds or fails KIND,")
 	}
 	if p.failed {
 		return
 	}
+	if p.at == len(p.toks) {
+		p.next("the verdict, holds or fails KIND,")
+		return
+	}
 	if p.oneOf("verdict", []string{"holds", "fails"}) == "holds" {
 		e.Holds = true
+	} else if !p.failed && p.at == len(p.toks) {
+		p.next("the kind of failure (" + strings.Join(names(kinds), ", ") + "; hang is all ways to get stuck)")
 	} else if !p.failed {
 		e.Kind = p.oneOf("kind of failure", names(kinds))
+	}
+	if p.failed {
+		return
 	}
 	p.f.Expects = append(p.f.Expects, e)
 }
 
-func (p *parser) expectIn(e *Expect) {
-	for p.more() || len(e.In) == 0 {
-		t := p.next("a configuration")
-		if p.failed {
-			return
-		}
-		known := false
-		for _, c := range p.f.ConfigCases() {
-			known = known || c.Matches(t.text)
-		}
-		switch all := append(names(configNames), names(ringModes)...); {
-		case known:
-		case has(configNames, t.text) || has(ringModes, t.text):
-			p.fail(t.pos, "the file does not check in %s: name it in config or ring, above", t.text)
-		default:
-			p.fail(t.pos, "unknown configuration %q%s", t.text, Meant(t.text, all))
-		}
-		e.In = append(e.In, t.text)
-		p.skip(",")
+// noColon reports an error if the verdict comes before the colon.
+func (p *parser) noColon() bool {
+	if p.failed {
+		return true
 	}
+	if !p.peek("holds") && !p.peek("fails") {
+		return false
+	}
+	t := p.toks[p.at]
+	p.fail(t.pos, "a colon is missing before %s: write %s: %s", t.text, p.upTo(t), t.text)
+	return true
+}
+
+// askModel reports, once, that the file does not say its model above.
+func (p *parser) askModel() {
+	_, said := p.once["model"]
+	if !p.asked && !said && !p.noWord {
+		p.fail(p.pos, "say which model is asked about first: model %s or model %s", TaskComp, CallerComp)
+	}
+	p.asked, p.failed = true, true
+}
+
+// word takes a word, and returns where it stands.
+func (p *parser) word(what string) (string, Pos) {
+	t := p.next(what)
+	return t.text, t.pos
+}
+
+// here is where the next word stands, or would.
+func (p *parser) here() Pos {
+	if p.at < len(p.toks) {
+		return p.toks[p.at].pos
+	}
+	return p.after(p.at)
+}
+
+// after is the place behind the first n words of the line.
+func (p *parser) after(n int) Pos {
+	at := p.pos
+	if n > 0 {
+		at = p.toks[n-1].pos
+		at.Col += utf8.RuneCountInString(p.toks[n-1].text)
+	}
+	return at
+}
+
+// upTo is the line as far as before a word.
+func (p *parser) upTo(t token) string {
+	var words []string
+	for _, o := range p.toks {
+		if o.pos == t.pos {
+			break
+		}
+		words = append(words, o.text)
+	}
+	return strings.ReplaceAll(strings.Join(words, " "), " ,", ",")
+}
+
+func isVerb(text string) bool {
+	for i := range verbs {
+		if verbs[i].name == text {
+			return true
+		}
+	}
+	return false
 }

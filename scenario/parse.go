@@ -29,11 +29,17 @@ type parser struct {
 	failed bool // the line has an error
 	errs   ErrorList
 
-	names  map[string]Pos // of objects and actors
-	once   map[string]Pos // statements that may come once only
-	open   *Actor         // whose steps are indented below
+	names  map[string]Pos  // of objects and actors
+	once   map[string]Pos  // statements that may come once only
+	open   *Actor          // whose steps are indented below
+	doubt  map[string]bool // words of lines with an error: what they were to say is not known
+	noWord bool            // a line began with a word that is no statement
+	asked  bool            // the model is missing, and was asked for
 	lines  int
-	events int // unnamed actors so far
+	last   int             // line of the last statement
+	wants  []Pos           // of the words in File.Wants
+	wrong  map[string]bool // actors with steps that are wrong
+	events int             // unnamed actors so far
 }
 
 // A statement is what a line may begin with.
@@ -62,7 +68,7 @@ func init() { // a table that refers to functions which refer to it
 		{"hog-limit", "hog-limit STEPS", true, func(p *parser) { p.f.HogSteps = p.number("number of steps", 1, 1000) }},
 		{"pass", "pass HANDLERS", true, func(p *parser) { p.f.Pass = p.number("number of handlers", 1, 64) }},
 		{"annotate", "annotate none|class|owner", true, func(p *parser) { p.f.Annotate = p.oneOf("annotation", []string{"none", "class", "owner"}) }},
-		{"want", "want PROPERTY...", false, func(p *parser) { p.f.Wants = append(p.f.Wants, p.list("property", names(extras))...) }},
+		{"want", "want PROPERTY...", false, (*parser).want},
 		{"bio", "bio NAME [unflagged] [handler HANDLER] [parent BIO]", false, (*parser).bio},
 		{"inode", "inode NAME [ext4|xfs]", false, (*parser).inode},
 		{"ring", "ring NAME [MODE...|any]", false, (*parser).ring},
@@ -96,7 +102,7 @@ func ReadFile(name string) (*File, error) {
 
 // Parse reads a scenario. name is used in errors. The error is an [ErrorList].
 func Parse(name string, data []byte) (*File, error) {
-	p := &parser{f: &File{Name: name, Configs: []string{"lazy"}}, names: map[string]Pos{}, once: map[string]Pos{}}
+	p := &parser{f: &File{Name: name, Configs: []string{"lazy"}}, names: map[string]Pos{}, once: map[string]Pos{}, doubt: map[string]bool{}, wrong: map[string]bool{}}
 	p.pos = Pos{name, 1, 1}
 	switch {
 	case len(data) > MaxBytes:
@@ -113,11 +119,12 @@ func Parse(name string, data []byte) (*File, error) {
 			return nil, p.errs
 		}
 	}
-	if len(p.errs) == 0 {
-		p.finish()
-	}
+	p.finish()
 	if len(p.errs) > 0 {
-		sort.SliceStable(p.errs, func(i, j int) bool { return p.errs[i].Line < p.errs[j].Line })
+		sort.SliceStable(p.errs, func(i, j int) bool {
+			a, b := p.errs[i], p.errs[j]
+			return a.Line < b.Line || a.Line == b.Line && a.Col < b.Col
+		})
 		return nil, p.errs[:min(len(p.errs), MaxErrors)]
 	}
 	return p.f, nil
@@ -153,7 +160,15 @@ func (p *parser) line(number int, text string) {
 	if len(p.toks) == 0 {
 		return
 	}
+	defer func() {
+		if p.failed {
+			for _, t := range p.toks {
+				p.doubt[t.text] = true
+			}
+		}
+	}()
 	p.pos = p.toks[0].pos
+	p.last = number
 	if p.lines++; p.lines == MaxStatements+1 {
 		p.fail(p.pos, "more than %d statements: is this a scenario?", MaxStatements)
 	}
@@ -184,6 +199,7 @@ func (p *parser) line(number int, text string) {
 		p.end(s.syntax)
 		return
 	}
+	p.noWord = true
 	p.fail(head.pos, "unknown statement %q%s", head.text, Meant(head.text, statementNames()))
 }
 
@@ -225,11 +241,7 @@ func (p *parser) next(want string) token {
 		p.at++
 		return p.toks[p.at-1]
 	}
-	at := p.pos
-	if n := len(p.toks); n > 0 {
-		at = p.toks[n-1].pos
-		at.Col += utf8.RuneCountInString(p.toks[n-1].text)
-	}
+	at := p.after(len(p.toks))
 	if !p.failed {
 		p.fail(at, "%s is missing at the end of the line", want)
 	}
@@ -275,7 +287,7 @@ func (p *parser) claim() {
 	who, what, ok := strings.Cut(text, ":")
 	if !ok || strings.TrimSpace(who) == "" || strings.TrimSpace(what) == "" {
 		if !p.failed {
-			p.fail(p.pos, "a claim is: claim WHO: TEXT")
+			p.fail(p.toks[min(1, len(p.toks)-1)].pos, "a claim is: claim WHO: TEXT")
 		}
 		return
 	}
@@ -330,25 +342,30 @@ func (p *parser) number(what string, low, high int) int {
 	return n
 }
 
-// cpu takes the number of a CPU; whether there is such a CPU is checked at the end,
-// because cpus may come later.
-func (p *parser) cpu() int {
+// cpu takes the number of a CPU, and returns where it stands; whether there is such a CPU is checked at
+// the end, because cpus may come later.
+func (p *parser) cpu() (int, Pos) {
 	p.skip("cpu")
 	if p.at >= len(p.toks) {
-		p.next("the number of the CPU")
-		return 0
+		return 0, p.next("the number of the CPU").pos
 	}
-	t := p.toks[p.at]
-	n := p.number("number of the CPU", 0, 999)
-	if cpus := p.f.CPUs; cpus > 0 && n >= cpus && !p.failed {
-		p.fail(t.pos, "there is no CPU %d: the machine has %d, numbered from 0 (statement cpus)", n, cpus)
+	at := p.toks[p.at].pos
+	return p.number("number of the CPU", 0, 999), at
+}
+
+func (p *parser) want() {
+	for i := p.at; i < len(p.toks); i++ {
+		if p.toks[i].text != "," {
+			p.wants = append(p.wants, p.toks[i].pos)
+		}
 	}
-	return n
+	p.f.Wants = append(p.f.Wants, p.list("property", names(extras))...)
 }
 
 func (p *parser) offline() {
 	for {
-		p.f.Offline = append(p.f.Offline, p.cpu())
+		n, at := p.cpu()
+		p.f.Offline, p.f.offlinePos = append(p.f.Offline, n), append(p.f.offlinePos, at)
 		if !p.skip(",") && !p.more() {
 			return
 		}

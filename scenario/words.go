@@ -119,6 +119,9 @@ var extras = []word{
 	{"no-eintr", "a signal does not make fallocate and its like fail"},
 }
 
+// modelOfWant is the model that has a property.
+var modelOfWant = map[string]string{"fifo": TaskComp, "dropbehind": TaskComp, "no-eintr": CallerComp}
+
 // states are the hotplug states that a file may name, ascending, and whether
 // they can fail. They are those of machine/sim, checked by a test there.
 var states = []struct {

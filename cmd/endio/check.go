@@ -208,9 +208,20 @@ func scenarioFiles(arg string) ([]string, error) {
 // jobs lists the cases.
 func (k *checkCmd) jobs(files []*scenario.File) ([]job, error) {
 	if k.Version != "" {
+		model, asked := "", 0
+		for _, f := range files {
+			if asked++; asked == 1 {
+				model = f.Model
+			} else if model != f.Model {
+				model = ""
+			}
+		}
 		known := append(scenario.VersionNames(scenario.TaskComp), scenario.VersionNames(scenario.CallerComp)...)
+		if model != "" {
+			known = scenario.VersionNames(model)
+		}
 		if !slices.Contains(known, k.Version) {
-			return nil, fmt.Errorf("check: there is no version %q%s", k.Version, scenario.Meant(k.Version, known))
+			return nil, fmt.Errorf("check --version: %s", scenario.UnknownVersion(model, k.Version))
 		}
 	}
 	var jobs []job
@@ -229,9 +240,7 @@ func (k *checkCmd) jobs(files []*scenario.File) ([]job, error) {
 	if len(files) == 0 {
 		return nil, errors.New("check: nothing to check: all files are marked slow, and need --slow")
 	}
-	f := files[0]
-	return nil, fmt.Errorf("check: nothing to check: %s asks about model %s, whose versions are %s; %s is none of them",
-		f.Name, f.Model, strings.Join(scenario.VersionNames(f.Model), ", "), k.Version)
+	return nil, errors.New("check: nothing to check: the files expect nothing of any version")
 }
 
 // What is being decided: answers[i] or errs[i] is there when done[i] is closed.

@@ -57,8 +57,8 @@ func TestCheckExitCodes(t *testing.T) {
 	if code != exitBadInput || !strings.Contains(errs, ":1:1: the file has") {
 		t.Errorf("10 MB: exit %d, %s", code, errs)
 	}
-	code, _, errs = checkText(t, askedFailure+"expect v7: holds\n", "--version", "v9")
-	if code != exitBadInput || !strings.Contains(errs, `no version "v9"`) {
+	code, _, errs = checkText(t, askedFailure+"expect v7: holds\n", "--version", "v77x")
+	if code != exitBadInput || !strings.Contains(errs, `unknown version "v77x" of model taskcomp; its versions are v4`) {
 		t.Errorf("unknown version: exit %d, %s", code, errs)
 	}
 }
@@ -71,8 +71,11 @@ func TestCheckMisuse(t *testing.T) {
 		args       []string
 		want       string
 	}{
-		{"a version of the other model", ring, []string{"--version", "v6"}, "asks about model callercomp"},
+		{"a version of the other model", ring, []string{"--version", "v6"}, "belongs to model taskcomp"},
 		{"a version misspelt", ring, []string{"--version", "6.6-rx"}, "did you mean 6.6-rc?"},
+		{"a version with a sign left out", ring, []string{"--version", "6.6rc"}, "did you mean 6.6-rc?"},
+		{"a version that is to come", askedFailure + "expect v7: holds\n", []string{"--version", "v8"}, "did you mean v7?"},
+		{"half a configuration", ring, []string{"--config", "ful"}, "did you mean full?"},
 		{"a configuration misspelt", ring, []string{"--config", "lazy/dafer"}, "did you mean lazy/defer?"},
 		{"a ring mode without rings", askedFailure + "expect v7: holds\n", []string{"--config", "defer"}, "known: none, none+count"},
 		{"time below zero", ring, []string{"--max-time=-5s"}, "must not be negative"},

@@ -34,6 +34,12 @@ func Near(a, b string) bool {
 	return distance(strings.ToLower(a), strings.ToLower(b)) <= max(1, max(len(a), len(b))/3)
 }
 
+// Distance counts the letters that must be inserted, deleted, changed or swapped with a neighbour to turn a
+// into b. Case does not count, and no more than the first 64 bytes do.
+func Distance(a, b string) int {
+	return distance(strings.ToLower(a[:min(len(a), maxCompared)]), strings.ToLower(b[:min(len(b), maxCompared)]))
+}
+
 // distance counts the insertions, deletions, substitutions and swaps of
 // neighbours that turn a into b (optimal string alignment).
 func distance(a, b string) int {
