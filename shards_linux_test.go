@@ -175,6 +175,7 @@ func TestFollowQuota(t *testing.T) {
 
 // followQuota changes the quota of dir, in or below which this process is.
 func followQuota(t *testing.T, g *cpuGroup, dir string) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2)) // shards follow that too
 	e, err := endio.Open(endio.Options{MaxShards: 2})
 	if err != nil {
 		t.Fatal(err)
