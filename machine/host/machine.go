@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -78,6 +79,8 @@ type Machine struct {
 	openMu  lockdep.Mutex // one port is opened or taken apart at a time: each has a thread in the kernel for that
 	portsMu lockdep.Mutex
 	ports   atomic.Pointer[[]*Port] // all; replaced under portsMu
+	busy    busyPorts
+	inlines atomic.Pointer[[]*Port] // that have run Inline handlers; replaced under portsMu
 
 	willing  waiterList   // would lead any port
 	sleeping atomic.Int32 // waiters in Sleep that would, or that lead one
@@ -142,6 +145,7 @@ func New(cfg Config) (*Machine, error) {
 	nameLock(&m.openMu, "machine.open")
 	nameLock(&m.portsMu, "machine.ports")
 	nameLock(&m.hotplugMu, "machine.hotplug")
+	m.busy.init()
 	m.willing.name("machine.willing")
 	m.maxHolds = int32(runtime.GOMAXPROCS(0) / 2)
 	m.anyone = m.NewContext(0, nil, nil)
@@ -250,14 +254,32 @@ func (m *Machine) countPorts() int {
 	return 0
 }
 
-func (m *Machine) addPort(p *Port) {
+func (m *Machine) addPort(p *Port) { m.with(&m.ports, p) }
+
+// with replaces a list by one that has p as well.
+func (m *Machine) with(ports *atomic.Pointer[[]*Port], p *Port) {
 	m.portsMu.Lock()
 	var list []*Port
-	if old := m.ports.Load(); old != nil {
+	if old := ports.Load(); old != nil {
 		list = append(list, *old...)
 	}
 	list = append(list, p)
-	m.ports.Store(&list)
+	ports.Store(&list)
+	m.portsMu.Unlock()
+}
+
+// without replaces a list by one that does not have p.
+func (m *Machine) without(ports *atomic.Pointer[[]*Port], p *Port) {
+	m.portsMu.Lock()
+	if old := ports.Load(); old != nil && slices.Contains(*old, p) {
+		list := make([]*Port, 0, len(*old)-1)
+		for _, x := range *old {
+			if x != p {
+				list = append(list, x)
+			}
+		}
+		ports.Store(&list)
+	}
 	m.portsMu.Unlock()
 }
 
@@ -266,16 +288,10 @@ func (m *Machine) addPort(p *Port) {
 func (m *Machine) ClosePort(p *Port) error {
 	m.Quiesce(p)
 	p.kicks.Wait()
-	m.portsMu.Lock()
-	var list []*Port
-	for _, x := range *m.ports.Load() {
-		if x != p {
-			list = append(list, x)
-		}
-	}
-	m.ports.Store(&list)
-	m.portsMu.Unlock()
-	// Whoever found p in the old list may still lead it, and wait in the kernel for
+	m.without(&m.ports, p)
+	m.without(&m.inlines, p)
+	m.busy.drop(p)
+	// Whoever found p in one of those lists may still lead it, and wait in the kernel for
 	// what another has reaped. With nothing in flight it does not come again.
 	p.kick()
 	p.leadMu.Lock()
@@ -361,8 +377,12 @@ func (m *Machine) InInline() bool {
 	if m.inline.Load() == 0 {
 		return false
 	}
+	list := m.inlines.Load()
+	if list == nil {
+		return false
+	}
 	self := threadID()
-	for _, p := range *m.ports.Load() {
+	for _, p := range *list {
 		if p.inline.Load() == self {
 			return true
 		}
@@ -418,25 +438,16 @@ func (m *Machine) onlineNear(cpu machine.CPU) machine.CPU {
 // lead finds a port with requests in flight and no leader, and makes w its
 // leader; or it puts w among the willing and returns nil.
 func (m *Machine) lead(w *waiter) *Port {
-	if p := m.tryLead(); p != nil {
+	if p := m.busy.lead(); p != nil {
 		return p
 	}
 	m.willing.add(&w.willing)
 	// A leader that left before w was added has not seen it.
-	p := m.tryLead()
+	p := m.busy.lead()
 	if p != nil {
 		m.willing.remove(&w.willing)
 	}
 	return p
-}
-
-func (m *Machine) tryLead() *Port {
-	for _, p := range *m.ports.Load() {
-		if p.inFlight.Load() > 0 && p.leadMu.TryLock() {
-			return p
-		}
-	}
-	return nil
 }
 
 // passOn gives ports without a leader to those who would lead.
@@ -444,18 +455,15 @@ func (m *Machine) passOn() {
 	if m.willing.n.Load() == 0 {
 		return
 	}
-	for _, p := range *m.ports.Load() {
-		if p.inFlight.Load() > 0 && p.leadMu.TryLock() {
-			p.leave()
-			return
-		}
+	if p := m.busy.lead(); p != nil {
+		p.leave()
 	}
 }
 
 // poll reaps the ports in which nobody waits. Those who sleep may wait for what
 // is there, and be away in another port; the owner of a queue may be busy.
-func (m *Machine) poll() {
-	for _, p := range *m.ports.Load() {
+func (m *Machine) poll(busy []*Port) {
+	for _, p := range busy {
 		if p.served || p.inFlight.Load() == 0 || !p.leadMu.TryLock() {
 			continue // served ones have a shard that waits
 		}

@@ -22,6 +22,7 @@ type monitor struct {
 	ended    lockdep.WaitGroup      // run
 
 	shardRuns []uint64 // last seen, by shard
+	ports     []*Port  // for look
 	stalled   bool     // a shard has, at the last look
 }
 
@@ -41,8 +42,9 @@ const (
 	hurryLooks = 50
 )
 
-// quietLooks is after how many looks at which nothing ran the monitor sleeps.
-const quietLooks = 8
+// quietLooks is after how many looks at which nothing ran the monitor sleeps. To begin again
+// costs about as much as a look, so more looks than two cost more wherever operations come at intervals.
+const quietLooks = 2
 
 func (o *monitor) init(m *Machine) {
 	o.m = m
@@ -162,13 +164,19 @@ func (o *monitor) look() bool {
 			o.stalled = s.stall(o.c[i], runs) || o.stalled
 		}
 	}
+	o.ports = o.m.busy.appendTo(o.ports[:0])
 	if o.m.sleeping.Load() > 0 {
 		busy = true
-		o.m.poll()
+		o.m.poll(o.ports)
 	}
-	for _, p := range *o.m.ports.Load() {
-		busy = o.lookAtPort(p) || busy
+	for _, p := range o.ports {
+		if o.lookAtPort(p) {
+			busy = true
+		} else if p.inFlight.Load() == 0 {
+			o.m.busy.drop(p)
+		}
 	}
+	clear(o.ports) // else it would keep ports that are closed
 	return busy
 }
 

@@ -74,6 +74,8 @@ type Port struct {
 	enough   atomic.Int32 // requests to gather for one system call
 	limit    int          // requests that the device takes at a time
 	inFlight atomic.Int64 // submitted and not reaped, backlog included
+	busy     atomic.Bool  // a member of Machine.busy
+	busyAt   int          // and where: its
 
 	submitMu lockdep.Mutex
 	slots    []*Request      // guarded by submitMu to take one, by reapMu to read
@@ -99,6 +101,7 @@ type Port struct {
 	cqes   [reapBatch]uring.CQE // guarded by reapMu
 	done   [reapBatch]uint32    // slots to free; guarded by reapMu
 	rest   batchRest            // with Inline handlers; guarded by reapMu
+	known  bool                 // in Machine.inlines; guarded by reapMu
 	thread uint64               // that reaps, once an Inline handler ran; guarded by reapMu
 	inline atomic.Uint64        // thread that runs an Inline handler; 0: none
 	runs   atomic.Uint64        // Inline handlers begun and ended: odd while one runs
@@ -202,7 +205,11 @@ func (p *Port) Expect(n int) {
 // accept counts n requests, and brings back whoever serves p if it slept because
 // there was nothing to wait for.
 func (p *Port) accept(n int64) {
-	if p.inFlight.Add(n) == n && p.served {
+	first := p.inFlight.Add(n) == n
+	if !p.busy.Load() {
+		p.m.busy.add(p)
+	}
+	if first && p.served {
 		p.followers.wakeOne()
 	}
 }
@@ -392,6 +399,10 @@ func (c *Context) EnterInline(pc uintptr, f *File) {
 		// Locked to the thread, the goroutine can be told by it.
 		runtime.LockOSThread()
 		p.thread = threadID()
+		if !p.known {
+			p.known = true
+			p.m.with(&p.m.inlines, p)
+		}
 		p.m.inline.Add(1)
 	}
 	p.m.watch()
