@@ -102,26 +102,34 @@ func loadChoices(cs []savedChoice) []choice {
 	return out
 }
 
-func saveWakes(ws []*wake) []savedWake {
+func saveWake(w *wake) savedWake {
+	s := savedWake{Task: w.task, Spec: w.spec, Choices: w.choices, Kids: saveWakes(w.kids)}
+	for _, a := range w.acc {
+		s.Obj, s.Kind = append(s.Obj, a.obj), append(s.Kind, a.kind)
+	}
+	return s
+}
+
+func saveWakes(ws wakeList) []savedWake {
 	var out []savedWake
-	for _, w := range ws {
-		s := savedWake{Task: w.task, Spec: w.spec, Choices: w.choices, Kids: saveWakes(w.kids)}
-		for _, a := range w.acc {
-			s.Obj, s.Kind = append(s.Obj, a.obj), append(s.Kind, a.kind)
-		}
-		out = append(out, s)
+	for w := ws.head; w != nil; w = w.next {
+		out = append(out, saveWake(w))
 	}
 	return out
 }
 
-func loadWakes(ws []savedWake) []*wake {
-	var out []*wake
+func loadWake(s savedWake) *wake {
+	w := &wake{task: s.Task, spec: s.Spec, choices: s.Choices, kids: loadWakes(s.Kids)}
+	for i := range s.Obj {
+		w.acc = append(w.acc, access{s.Obj[i], s.Kind[i]})
+	}
+	return w
+}
+
+func loadWakes(ws []savedWake) wakeList {
+	var out wakeList
 	for _, s := range ws {
-		w := &wake{task: s.Task, spec: s.Spec, choices: s.Choices, kids: loadWakes(s.Kids)}
-		for i := range s.Obj {
-			w.acc = append(w.acc, access{s.Obj[i], s.Kind[i]})
-		}
-		out = append(out, w)
+		out.push(loadWake(s))
 	}
 	return out
 }
@@ -173,9 +181,12 @@ func (s *optimal) save() savedPart {
 	p := savedPart{Over: s.over, Plan: s.plan, Choices: saveChoices(s.choices), Branch: s.branching}
 	for i := range s.nodes {
 		n := &s.nodes[i]
-		sn := savedNode{Sleep: n.sleep, Cur: n.cur, Asleep: saveWakes(n.part), Wut: saveWakes(n.wut), Used: n.done}
+		sn := savedNode{Sleep: n.sleep, Cur: n.cur, Wut: saveWakes(n.wut), Used: n.done}
+		for _, w := range n.part {
+			sn.Asleep = append(sn.Asleep, saveWake(w))
+		}
 		if n.planned != nil {
-			sn.Planned = saveWakes([]*wake{n.planned})
+			sn.Planned = []savedWake{saveWake(n.planned)}
 		}
 		p.Nodes = append(p.Nodes, sn)
 	}
@@ -186,9 +197,12 @@ func (s *optimal) load(p savedPart) {
 	s.over, s.plan, s.choices, s.branching = p.Over, p.Plan, loadChoices(p.Choices), p.Branch
 	s.nodes = s.nodes[:0]
 	for _, n := range p.Nodes {
-		m := node{sleep: n.Sleep, cur: n.Cur, part: loadWakes(n.Asleep), wut: loadWakes(n.Wut), done: n.Used}
+		m := node{sleep: n.Sleep, cur: n.Cur, wut: loadWakes(n.Wut), done: n.Used}
+		for _, w := range n.Asleep { // each node has copies of its own, so it lends none
+			m.part = append(m.part, loadWake(w))
+		}
 		if len(n.Planned) == 1 {
-			m.planned = loadWakes(n.Planned)[0]
+			m.planned = loadWake(n.Planned[0])
 		}
 		s.nodes = append(s.nodes, m)
 	}

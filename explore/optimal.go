@@ -34,7 +34,10 @@ type optimal struct {
 	conf       [][]uint64          // scratch: conflicts of each event, if stamped
 	stamp      []uint64
 	run        uint64
-	hole       hole // tests only
+	pool       wakePool
+	sec        second   // scratch: the later step of the races looked at
+	secConf    []uint64 // scratch: its conflicts, if it is blocked
+	hole       hole     // tests only
 	b          scratch
 }
 
@@ -64,21 +67,24 @@ const (
 
 // A node is a state on the current path.
 type node struct {
-	sleep   uint64  // tasks whose next step was explored here or need not be
-	part    []*wake // the same for one outcome of the choices in the step
-	done    int     // branches explored
-	cur     uint8   // the branch being explored
-	planned *wake   // where the branch comes from, nil if picked freely
-	barren  bool    // cur was planned but is not enabled
-	wut     []*wake // branches still to explore
+	sleep   uint64   // tasks whose next step was explored here or need not be
+	part    []*wake  // the same for one outcome of the choices in the step
+	lent    int      // that many of part are of nodes above
+	done    int      // branches explored
+	cur     uint8    // the branch being explored
+	planned *wake    // where the branch comes from, nil if picked freely
+	barren  bool     // cur was planned but is not enabled
+	wut     wakeList // branches still to explore
 }
 
-// kids returns what is planned after the branch being explored.
-func (n *node) kids() []*wake {
+// takeKids takes over what is planned after the branch being explored.
+func (n *node) takeKids() wakeList {
 	if n.planned == nil {
-		return nil
+		return wakeList{}
 	}
-	return n.planned.kids
+	kids := n.planned.kids
+	n.planned.kids = wakeList{}
+	return kids
 }
 
 // fixed reports whether only one outcome of the choices in the branch is to be
@@ -123,25 +129,31 @@ func (s *optimal) choose(_ *Exec, n int) int {
 	return min(c, n-1)
 }
 
+// push adds a node to the path, with the room of one that was there before.
+func (s *optimal) push() *node {
+	if d := len(s.nodes); d < cap(s.nodes) {
+		s.nodes = s.nodes[:d+1]
+		s.nodes[d] = node{part: s.nodes[d].part[:0]}
+	} else {
+		s.nodes = append(s.nodes, node{})
+	}
+	return &s.nodes[len(s.nodes)-1]
+}
+
 func (s *optimal) pick(x *Exec) int {
 	d := x.depth
 	s.prescribed = nil
 	if s.branching {
 		s.branching = false
-		w := s.nodes[d].wut[0]
-		s.nodes[d].wut = s.nodes[d].wut[1:]
-		return s.take(x, w)
+		return s.take(x, s.nodes[d].wut.pop())
 	}
-	s.nodes = append(s.nodes, node{})
-	n := &s.nodes[d]
+	n := s.push()
 	if d > 0 {
 		s.inherit(x, d)
-		n.wut = s.nodes[d-1].kids()
+		n.wut = s.nodes[d-1].takeKids()
 	}
-	if len(n.wut) > 0 {
-		w := n.wut[0]
-		n.wut = n.wut[1:]
-		return s.take(x, w)
+	if !n.wut.empty() {
+		return s.take(x, n.wut.pop())
 	}
 	todo := x.enabled &^ n.sleep
 	if todo == 0 {
@@ -187,7 +199,7 @@ func (s *optimal) take(x *Exec, w *wake) int {
 func (s *optimal) inherit(x *Exec, d int) {
 	p, n := &s.nodes[d-1], &s.nodes[d]
 	n.part = n.part[:0]
-	if p.planned != nil && len(p.planned.kids) == 0 && s.hole != holeSleepAll {
+	if p.planned != nil && p.planned.kids.empty() && s.hole != holeSleepAll {
 		return
 	}
 	n.sleep = p.sleep &^ (1 << p.cur)
@@ -205,6 +217,7 @@ func (s *optimal) inherit(x *Exec, d int) {
 			n.part = append(n.part, w)
 		}
 	}
+	n.lent = len(n.part)
 }
 
 func (s *optimal) end(x *Exec) {
@@ -223,25 +236,33 @@ func (s *optimal) backtrack(x *Exec) {
 		s.nodes = s.nodes[:d+1]
 		switch {
 		case n.barren:
+			s.pool.put(n.planned)
 		case n.fixed():
 			n.part = append(n.part, n.planned)
 		default:
 			if s.choices, more = bumpChoice(s.choices, d+1); more {
-				if n.planned != nil {
-					n.planned = &wake{task: n.cur} // what was planned is for the first outcome
+				if n.planned != nil { // what was planned is for the first outcome
+					s.pool.put(n.planned)
+					n.planned = s.pool.get(n.cur, nil)
 				}
 				s.prepare(x, d+1)
 				return
 			}
 			n.sleep |= 1 << n.cur
+			if n.planned != nil {
+				s.pool.put(n.planned)
+			}
 		}
 		n.barren, n.planned = false, nil
 		n.done++
-		if len(n.wut) > 0 {
+		if !n.wut.empty() {
 			s.branching = true
 			s.choices = dropChoices(s.choices, d)
 			s.prepare(x, d)
 			return
+		}
+		for _, w := range n.part[n.lent:] {
+			s.pool.put(w)
 		}
 	}
 	s.nodes = s.nodes[:0]

@@ -68,7 +68,7 @@ func (s *optimal) fraction() float64 {
 	done, weight := 0.0, 1.0
 	for i := range s.nodes {
 		n := &s.nodes[i]
-		total := float64(n.done + 1 + len(n.wut))
+		total := float64(n.done + 1 + n.wut.len())
 		done += weight * float64(n.done) / total
 		weight /= total
 	}

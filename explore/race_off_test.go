@@ -5,3 +5,5 @@
 package explore
 
 const defaultPrograms = 2500
+
+const raceDetector = false

@@ -6,3 +6,5 @@ package explore
 
 // The race detector makes coroutines 20 times slower.
 const defaultPrograms = 200
+
+const raceDetector = true

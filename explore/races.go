@@ -25,21 +25,27 @@ func (s *optimal) races(x *Exec) {
 	n := len(h.events)
 	for j := range n {
 		e := &h.events[j]
-		s.racesOf(x, &second{task: int(e.task), at: j, prev: h.before(j), guarded: e.guarded, excl: e.excl,
-			op: e.op, acc: h.accesses(j), conf: s.conflicts(h, j)})
+		s.sec = second{task: int(e.task), at: j, prev: h.before(j), guarded: e.guarded, excl: e.excl,
+			op: e.op, acc: h.accesses(j), conf: s.conflicts(h, j)}
+		s.racesOf(x, &s.sec)
 	}
 	if s.hole == holeBlocked {
 		return
 	}
-	each(x.alive, func(id int) {
+	for q := x.alive; q != 0; q &= q - 1 {
+		id := trailing(q)
 		t := x.tasks[id]
 		if t.next.guard == nil {
-			return // only at the step bound
+			continue // only at the step bound
 		}
-		conf := make([]uint64, h.stride)
-		h.conflicting(conf, t.next.acc)
-		s.racesOf(x, &second{task: id, at: n, prev: h.lastOf(id), guarded: true, excl: t.next.exclusive, op: t.next.op, acc: t.next.acc, conf: conf})
-	})
+		if len(s.secConf) != h.stride {
+			s.secConf = make([]uint64, h.stride)
+		}
+		clear(s.secConf)
+		h.conflicting(s.secConf, t.next.acc)
+		s.sec = second{task: id, at: n, prev: h.lastOf(id), guarded: true, excl: t.next.exclusive, op: t.next.op, acc: t.next.acc, conf: s.secConf}
+		s.racesOf(x, &s.sec)
+	}
 }
 
 // conflicts returns all events that conflict with event j, computed once a run.
@@ -169,7 +175,7 @@ func contains(sets [][]uint64, d []uint64) bool {
 func (s *optimal) plantAll(x *Exec, i int) {
 	n := &s.nodes[i]
 	todo := x.hist.events[i].enabled &^ n.sleep &^ (1 << n.cur)
-	for _, w := range n.wut {
+	for w := n.wut.head; w != nil; w = w.next {
 		todo &^= 1 << w.task
 	}
 	each(todo, func(id int) {
@@ -177,7 +183,7 @@ func (s *optimal) plantAll(x *Exec, i int) {
 		if f := x.hist.nextOf(id, i); f >= 0 {
 			acc = x.hist.accesses(f)
 		}
-		n.wut = append(n.wut, &wake{task: uint8(id), acc: append([]access(nil), acc...)})
+		n.wut.push(s.pool.get(uint8(id), acc))
 	})
 }
 

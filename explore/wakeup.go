@@ -4,13 +4,71 @@ package explore
 
 import "math/bits"
 
-// A wake is a node of a wakeup tree: a step that is planned.
+// A wake is a node of a wakeup tree: a step that is planned. It belongs to one node of the path, as one of
+// its branches, planned or kept for its choices, or to another wake. Who is done with it gives it back (see wakePool).
 type wake struct {
 	task    uint8
 	spec    bool // may turn out to be blocked
 	acc     []access
 	choices []int32
-	kids    []*wake
+	kids    wakeList
+	next    *wake // in the list that it is in, or in the pool
+}
+
+// A wakeList has branches in the order in which they are explored.
+type wakeList struct{ head, tail *wake }
+
+func (l *wakeList) empty() bool { return l.head == nil }
+
+func (l *wakeList) push(w *wake) {
+	w.next = nil
+	if l.head == nil {
+		l.head = w
+	} else {
+		l.tail.next = w
+	}
+	l.tail = w
+}
+
+func (l *wakeList) pop() *wake {
+	w := l.head
+	if l.head = w.next; l.head == nil {
+		l.tail = nil
+	}
+	w.next = nil
+	return w
+}
+
+func (l wakeList) len() int {
+	n := 0
+	for w := l.head; w != nil; w = w.next {
+		n++
+	}
+	return n
+}
+
+// A wakePool has wakes that nobody uses, with the room of their slices.
+type wakePool struct{ free *wake }
+
+// get returns a wake without choices and kids, whose accesses are a copy of acc.
+func (p *wakePool) get(task uint8, acc []access) *wake {
+	w := p.free
+	if w == nil {
+		w = &wake{}
+	} else {
+		p.free = w.next
+	}
+	*w = wake{task: task, acc: append(w.acc[:0], acc...), choices: w.choices[:0]}
+	return w
+}
+
+// put takes a wake back with all that is below it.
+func (p *wakePool) put(w *wake) {
+	for !w.kids.empty() {
+		p.put(w.kids.pop())
+	}
+	w.next = p.free
+	p.free = w
 }
 
 // covered reports whether a task that sleeps at node i can come first in the
@@ -75,11 +133,14 @@ func (s *optimal) insert(x *Exec, i int, e *second, spec bool) {
 	rest := s.b.d
 	tail := e
 	for {
-		w := s.match(x, i, *list, rest, &tail)
+		w, taken := s.match(x, i, *list, rest, tail)
 		if w == nil {
 			break
 		}
-		if len(w.kids) == 0 {
+		if taken {
+			tail = nil
+		}
+		if w.kids.empty() {
 			return // everything is explored after it
 		}
 		list = &w.kids
@@ -91,48 +152,49 @@ func (s *optimal) insert(x *Exec, i int, e *second, spec bool) {
 		for b := rest[v]; b != 0; b &= b - 1 {
 			k := v<<6 + bits.TrailingZeros64(b)
 			ev := &h.events[k]
-			w := &wake{task: ev.task, acc: append([]access(nil), h.accesses(k)...), choices: choicesOf(x.choices, k)}
-			*list = append(*list, w)
+			w := s.pool.get(ev.task, h.accesses(k))
+			w.choices = appendChoices(w.choices, x.choices, k)
+			list.push(w)
 			list = &w.kids
 		}
 	}
 	if tail != nil {
-		*list = append(*list, &wake{task: uint8(e.task), spec: spec, acc: append([]access(nil), e.acc...)})
+		w := s.pool.get(uint8(e.task), e.acc)
+		w.spec = spec
+		list.push(w)
 	}
 }
 
 // match finds the branch of list that can come first in the rest of a sequence,
-// and takes its step out of the rest.
-func (s *optimal) match(x *Exec, i int, list []*wake, rest []uint64, tail **second) *wake {
+// and takes its step out of the rest. It reports whether that step was the tail.
+func (s *optimal) match(x *Exec, i int, list wakeList, rest []uint64, tail *second) (found *wake, isTail bool) {
 	h := &x.hist
-	for _, w := range list {
+	for w := list.head; w != nil; w = w.next {
 		f := firstCommon(h.byTask[w.task], rest)
 		switch {
 		case f >= 0:
 			if onlyBit(h.pastOf(f), rest, f) && (len(w.choices) == 0 || sameChoices(w.choices, x.choices, f)) {
 				clearBit(rest, f)
-				return w
+				return w, false
 			}
-		case *tail != nil && (*tail).task == int(w.task):
+		case tail != nil && tail.task == int(w.task):
 			if len(w.choices) == 0 && disjoint(s.b.p, rest) {
-				*tail = nil
-				return w
+				return w, true
 			}
-		case !w.spec && s.independent(x, w.acc, rest, *tail):
+		case !w.spec && s.independent(x, w.acc, rest, tail):
 			if len(w.choices) == 0 {
-				return w
+				return w, false
 			}
 			if f := h.nextOf(int(w.task), i); f >= 0 && sameChoices(w.choices, x.choices, f) {
-				return w
+				return w, false
 			}
 		}
 	}
-	return nil
+	return nil, false
 }
 
-// choicesOf returns the outcomes of the choices made in event k.
-func choicesOf(choices []choice, k int) []int32 {
-	var out []int32
+// appendChoices appends the outcomes of the choices made in event k.
+func appendChoices(out []int32, choices []choice, k int) []int32 {
 	for _, c := range choices {
 		if int(c.depth) == k+1 {
 			out = append(out, c.value)
