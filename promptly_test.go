@@ -106,7 +106,7 @@ func TestStartsWhileItsHandlerBlocks(t *testing.T) {
 
 // awaitByte returns when the byte at off of the file is not 0.
 func awaitByte(path string, off int) error {
-	for began := time.Now(); time.Since(began) < soon; time.Sleep(50 * time.Microsecond) { // sleep: a file tells nobody
+	for began := time.Now(); time.Since(began) < soon*time.Second; time.Sleep(50 * time.Microsecond) { // sleep: a file tells nobody
 		if data, err := os.ReadFile(path); err != nil {
 			return err
 		} else if data[off] != 0 {
