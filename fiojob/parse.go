@@ -127,13 +127,13 @@ type section struct {
 
 func (p *parser) errorf(pos Pos, format string, args ...any) {
 	if len(p.errs) < MaxErrors {
-		p.errs = append(p.errs, &Error{Pos: pos, Msg: fmt.Sprintf(format, args...)})
+		p.errs = append(p.errs, &Error{Pos: pos, Msg: message(format, args...)})
 	}
 }
 
 func (p *parser) warnf(pos Pos, format string, args ...any) {
 	if len(p.file.Warnings) < MaxErrors {
-		p.file.Warnings = append(p.file.Warnings, &Error{Pos: pos, Msg: fmt.Sprintf(format, args...)})
+		p.file.Warnings = append(p.file.Warnings, &Error{Pos: pos, Msg: message(format, args...)})
 	}
 }
 
@@ -353,6 +353,21 @@ func clip(s string) string {
 		return s[:maxShown] + "..."
 	}
 	return s
+}
+
+// maxMessage is how long a message is, in bytes: a line of a file may be longer, and be quoted
+// more than once.
+const maxMessage = 4096
+
+// message formats a message, and cuts out its middle if it is too long.
+func message(format string, args ...any) string {
+	s := fmt.Sprintf(format, args...)
+	if len(s) <= maxMessage {
+		return s
+	}
+	const gap = " [...] "
+	half := (maxMessage - len(gap)) / 2
+	return strings.ToValidUTF8(s[:half], "") + gap + strings.ToValidUTF8(s[len(s)-half:], "")
 }
 
 // endSection applies the settings of the section that ends.

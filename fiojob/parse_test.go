@@ -360,7 +360,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("error %v is no ErrorList", err)
 			}
 			for _, e := range list {
-				if e.Pos.File == "" || e.Msg == "" || len(e.Error()) > 4096+4*len(text) {
+				if e.Pos.File == "" || e.Msg == "" || len(e.Error()) > maxMessage+100 {
 					t.Errorf("error %+v has no place, no text, or too much", e)
 				}
 			}
@@ -411,6 +411,23 @@ func TestTimeOracle(t *testing.T) {
 			}
 			if got, err := parseTime(text, time.Second); err != nil || got != want {
 				t.Errorf("parseTime(%s) = %v, %v, want %v", text, got, err, want)
+			}
+		}
+	}
+}
+
+// TestLongMessages has values that messages quote, and that are longer than any message.
+func TestLongMessages(t *testing.T) {
+	long := strings.Repeat("\x06", 1<<16)
+	for _, text := range []string{"[a]\nnrfiles=1" + long, "[a]\nbs=" + long, "[a]\n" + long + "=1", "[" + long, long, "[a]\nrw=" + long + "\nsize=4k" + long} {
+		_, err := Parse("x.fio", []byte(text), Env{})
+		var list ErrorList
+		if !errors.As(err, &list) {
+			t.Fatalf("%.20q: %v, want errors", text, err)
+		}
+		for _, e := range list {
+			if len(e.Msg) > maxMessage {
+				t.Errorf("%.20q: a message of %d bytes, want at most %d", text, len(e.Msg), maxMessage)
 			}
 		}
 	}
