@@ -25,6 +25,7 @@ type calls struct {
 
 	_      [128]byte
 	active atomic.Int64
+	done   [len(kindNames)]tally
 }
 
 func newCalls(e *Engine) (*calls, error) {
@@ -121,6 +122,7 @@ func (k *calls) transfer(f *File, kind Kind, p []byte, off int64) (int, error) {
 // move does a transfer, on whose inode an I/O has begun.
 func (k *calls) move(f *File, kind Kind, p []byte, off int64) (int, error) {
 	n, err := k.moveAll(f, kind, p, off)
+	k.done[kind].add(n, failure(err))
 	if u := f.uncached; u != nil {
 		u.note(kind, off, n)
 		u.settle(kind)
@@ -221,6 +223,7 @@ func (k *calls) sync(f *File, kind Kind) error {
 	for tries := 0; ; tries++ {
 		res := k.do(op, f, nil, 0, 0, false)
 		if res >= 0 {
+			k.done[kind].add(0, false)
 			if f.uncached != nil {
 				f.uncached.settle(kind)
 			}
@@ -228,6 +231,7 @@ func (k *calls) sync(f *File, kind Kind) error {
 		}
 		errno := syscall.Errno(-res)
 		if errno != syscall.EINTR && (errno != syscall.ECANCELED || tries >= maxTries) {
+			k.done[kind].add(0, true)
 			return f.opError(kind.String(), -1, -1, 0, errno)
 		}
 	}

@@ -25,8 +25,8 @@ type Context struct {
 		file    atomic.Pointer[host.File]
 	}
 
-	handled atomic.Int64 // handlers run; written by the holder, read by Stats
-	panics  atomic.Int64
+	done   [len(kindNames)]tally // handlers run; written by the holder, read by Stats
+	panics atomic.Int64
 }
 
 // newContext makes the engine's view of a host's context.

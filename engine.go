@@ -28,6 +28,7 @@ type Engine struct {
 	batches *batch.Batches
 	calls   *calls // blocking calls that go through a ring
 
+	old, slow atomic.Int64 // what Stats says of reports
 	closing   atomic.Bool
 	submitted atomic.Int64      // Inline and Task operations ever
 	idle      machine.WaitQueue // Close waits here for their handlers
@@ -53,9 +54,7 @@ type Engine struct {
 	queues   map[*Queue]struct{}    // open
 	contexts []*Context             // all ever made
 
-	// What contexts that are gone have counted.
-	retired       [len(whereNames)]int64
-	retiredPanics int64
+	retired Stats // what contexts that are gone have counted
 }
 
 // watchersClass is what the validator calls the end of an engine's own goroutines.
@@ -249,6 +248,7 @@ func (e *Engine) Close() error {
 
 // slowInline reports an Inline handler that blocks. The monitor calls it.
 func (e *Engine) slowInline(pc uintptr, f *host.File, d time.Duration) {
+	e.slow.Add(1)
 	s := SlowHandler{Handler: handlerName(pc), For: d, Path: f.F.Name()}
 	if e.opts.OnSlowHandler != nil {
 		e.opts.OnSlowHandler(s)

@@ -16,15 +16,32 @@ import (
 type Flight struct {
 	Op      string        `json:"op"` // "read", "write", ...
 	Path    string        `json:"path"`
-	Off     int64         `json:"off"`
-	Len     int           `json:"len"`     // of the transfer that is under way, bytes
-	In      string        `json:"in"`      // context of the handler; "call" for blocking calls
-	Age     time.Duration `json:"age"`     // since it was first seen: it is at least so old
-	Shard   int           `json:"shard"`   // shard, or that of the queue
-	Started bool          `json:"started"` // false: in line for room in the ring, or held back
-	Held    bool          `json:"held"`    // held back by Truncate or the like, or in line for the inode
-	Led     bool          `json:"led"`     // somebody waits in the kernel for it
-	Waiting int           `json:"waiting"` // goroutines that wait for its ring besides
+	Off     int64         `json:"offset"`
+	Len     int           `json:"bytes"`             // of the transfer that is under way
+	In      string        `json:"context"`           // of the handler; "call" for blocking calls
+	Handler string        `json:"handler,omitempty"` // its function; none for blocking calls
+	Age     time.Duration `json:"age_ns"`            // since it was first seen: it is at least so old
+	Shard   int           `json:"shard"`             // shard, or that of the queue
+	Started bool          `json:"started"`           // false: in line for room in the ring, or held back
+	Held    bool          `json:"held"`              // held back by Truncate or the like, or in line for the inode
+	Led     bool          `json:"led"`               // somebody waits in the kernel for it
+	Waiting int           `json:"waiting"`           // goroutines that wait for its ring besides
+}
+
+// State says where the operation is: "held back" by an exclusive section or in line for its inode,
+// "in line" for room in its ring, "waited for" in the kernel, or with the kernel while "nobody waits"
+// there: the owner of its queue is busy elsewhere.
+func (f Flight) State() string {
+	switch {
+	case f.Held:
+		return "held back"
+	case !f.Started:
+		return "in line"
+	case f.Led:
+		return "waited for"
+	default:
+		return "nobody waits"
+	}
 }
 
 var flightOps = map[host.Op]string{host.OpRead: "read", host.OpWrite: "write", host.OpReadv: "read", host.OpWritev: "write",
@@ -77,7 +94,7 @@ func (e *Engine) sight(now time.Time) (all, old []Flight) {
 			f.Path = h.File.F.Name()
 		}
 		if _, ok := h.User.(*Op); ok {
-			f.In = Where(h.Tag).String() // Op.In may be written by now: the operation may be over
+			f.In, f.Handler = Where(h.Tag).String(), handlerName(h.Handler) // Op.In may be written by now: the operation may be over
 		}
 		if h.Started {
 			add(f, flightKey{port: h.Port, serial: h.Serial})
@@ -94,7 +111,8 @@ func (e *Engine) sight(now time.Time) (all, old []Flight) {
 // heldBack adds what is in line for its inode.
 func (e *Engine) heldBack(add func(Flight, flightKey)) {
 	flight := func(op *Op) Flight {
-		return Flight{Op: op.Kind.String(), Path: op.File.path, Off: op.Off, Len: op.want, In: op.In.String(), Shard: op.port.Shard(), Held: true}
+		return Flight{Op: op.Kind.String(), Path: op.File.path, Off: op.Off, Len: op.want, In: op.In.String(),
+			Handler: handlerName(op.req.Handler), Shard: op.port.Shard(), Held: true}
 	}
 	e.mu.Lock()
 	inodes := slices.Collect(maps.Values(e.inodes))
@@ -145,10 +163,11 @@ func (e *Engine) watchdog() {
 			return
 		case now := <-tick.C:
 			_, old := e.sight(now)
+			e.old.Add(int64(len(old)))
 			for _, f := range old {
 				e.m.Report(func() {
-					e.opts.Logger.Warn("endio: an operation does not complete", "op", f.Op, "file", f.Path, "offset", f.Off, "bytes", f.Len,
-						"context", f.In, "age", f.Age, "shard", f.Shard, "held back", f.Held, "waited for", f.Led, "waiters", f.Waiting)
+					e.opts.Logger.Warn("endio: an operation does not complete", "op", f.Op, "file", f.Path, "offset", f.Off, "bytes", f.Len, "context", f.In,
+						"handler", f.Handler, "age", f.Age, "shard", f.Shard, "state", f.State(), "waiters", f.Waiting)
 				})
 			}
 			handlers = e.slowTasks(handlers, now)
@@ -180,6 +199,7 @@ func (e *Engine) slowTasks(before map[*Context]slowTask, now time.Time) map[*Con
 		pc, f := c.task.handler.Load(), c.task.file.Load()
 		if age := now.Sub(s.since); age >= e.opts.OldAfter && !s.logged && c.task.runs.Load() == run {
 			s.logged = true
+			e.old.Add(1)
 			e.m.Report(func() {
 				e.opts.Logger.Warn("endio: a Task handler does not return", "handler", handlerName(pc), "file", f.F.Name(), "age", age, "shard", c.Shard())
 			})

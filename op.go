@@ -177,7 +177,7 @@ func (op *Op) prepare(e *Engine, p *host.Port, owner bio.Owner) error {
 		return op.refuse(ErrInvalid, "Op.In wants Inline, Task or Caller")
 	}
 	r.File, r.Async = &f.host, false
-	r.Complete, r.User, r.Tag = completeOp, op, uint8(op.In)
+	r.Complete, r.User, r.Tag, r.Handler = completeOp, op, uint8(op.In), reflect.ValueOf(op.Done).Pointer()
 	op.N, op.Err, op.tries, op.Completed = 0, nil, 0, time.Time{}
 	op.port, op.inode = p, f.inode.Inode
 	op.bio.EndIO = endOp
@@ -523,13 +523,15 @@ func endOp(mc machine.Context, b *bio.Bio) {
 // call runs the handler and survives it. Nothing may touch op after it.
 func (op *Op) call(c *Context, hc *host.Context) {
 	e, done := op.File.e, op.Done
+	kind, n, failed := op.Kind, op.N, failure(op.Err) // the handler may use op again
+	handler := op.req.Handler
 	before := c.op
 	c.op = op
 	atomic, task := hc.Atomic(), false
 	if atomic {
-		hc.EnterInline(reflect.ValueOf(done).Pointer(), &op.File.host)
+		hc.EnterInline(handler, &op.File.host)
 	} else if task = c.q == nil && e.opts.OldAfter > 0; task {
-		c.beginTask(reflect.ValueOf(done).Pointer(), &op.File.host)
+		c.beginTask(handler, &op.File.host)
 	}
 	returned := false
 	defer func() {
@@ -542,7 +544,7 @@ func (op *Op) call(c *Context, hc *host.Context) {
 			defer c.endTask()
 		}
 		if !moved {
-			c.handled.Add(1)
+			c.done[kind].add(n, failed)
 			if e.closing.Load() {
 				e.idle.Wake(hc)
 			}
@@ -552,7 +554,7 @@ func (op *Op) call(c *Context, hc *host.Context) {
 				v = ErrGoexit
 			}
 			c.panics.Add(1)
-			e.panicked(HandlerPanic{Handler: handlerName(reflect.ValueOf(done).Pointer()), Value: v, Stack: debug.Stack()})
+			e.panicked(HandlerPanic{Handler: handlerName(handler), Value: v, Stack: debug.Stack()})
 		}
 	}()
 	if q := c.q; q != nil {

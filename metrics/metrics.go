@@ -3,6 +3,9 @@
 // Package metrics shows what an engine does: to Prometheus ([NewCollector]), to expvar
 // ([Publish]), and to somebody who looks at what is stuck ([Handler]). It is a package
 // of its own so that a program that wants none of it links none of it.
+//
+// What the watchdog logs, and what `go tool trace` shows, needs no package: see
+// [endio.Options], OldAfter, SlowInline and Logger, and docs/observability.md.
 package metrics
 
 import (
@@ -10,6 +13,7 @@ import (
 	"expvar"
 	"fmt"
 	"net/http"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -20,26 +24,35 @@ import (
 
 // A collector reads an engine's counts when it is scraped.
 type collector struct {
-	e                                                                   *endio.Engine
-	handlers, panics, taskRuns, inFlight, shards, files, queues, oldest *prometheus.Desc
+	e *endio.Engine
+
+	operations, bytes, errors, handlers, panics, taskRuns, reports *prometheus.Desc
+	inFlight, oldest, backend, shards, files, queues               *prometheus.Desc
 }
 
 // NewCollector returns a collector of the counts of e, with these labels on all of
-// them. Register it with a registry, and unregister it before e is closed.
+// them. Register it with a registry, and unregister it before e is closed. Two engines in one
+// registry need labels that differ. A scrape goes through what is in flight, for its age: with a million
+// operations in flight that takes some hundred ms.
 func NewCollector(e *endio.Engine, labels prometheus.Labels) prometheus.Collector {
 	desc := func(name, help string, variable ...string) *prometheus.Desc {
 		return prometheus.NewDesc("endio_"+name, help, variable, labels)
 	}
 	return &collector{
-		e:        e,
-		handlers: desc("handlers_total", "Handlers run, by context.", "context"),
-		panics:   desc("handler_panics_total", "Handlers that panicked."),
-		taskRuns: desc("task_runs_total", "How often workers were set to run Task handlers."),
-		inFlight: desc("in_flight", "Requests with the kernel, or in line for it."),
-		shards:   desc("shards", "Shards online.", "backend"),
-		files:    desc("files", "Open files."),
-		queues:   desc("queues", "Open queues."),
-		oldest:   desc("oldest_seconds", "Least age of the oldest request in flight."),
+		e:          e,
+		operations: desc("operations_total", "Operations that are over, by kind, and by way: an Op whose handler has returned, or a blocking call.", "kind", "way"),
+		bytes:      desc("transferred_bytes_total", "Bytes read and written.", "kind"),
+		errors:     desc("operation_errors_total", "Operations that failed or were cancelled; the end of the file is no error.", "kind"),
+		handlers:   desc("handlers_total", "Handlers that have returned, by the context that they ran in.", "context"),
+		panics:     desc("handler_panics_total", "Handlers that panicked or ended their goroutine."),
+		taskRuns:   desc("task_runs_total", "How often workers were set to run Task handlers: handlers by this is the mean batch."),
+		reports:    desc("watchdog_reports_total", "What the watchdog has reported: old operations and Task handlers, and slow Inline handlers.", "reason"),
+		inFlight:   desc("in_flight_requests", "Requests with the kernel, or in line for it."),
+		oldest:     desc("oldest_operation_age_seconds", "Least age of the oldest operation in flight or held back; 0 if there is none."),
+		backend:    desc("backend_info", "Always 1; the label says how I/O is done.", "backend"),
+		shards:     desc("online_shards", "Shards online."),
+		files:      desc("open_files", "Open files."),
+		queues:     desc("open_queues", "Open queues."),
 	}
 }
 
@@ -48,64 +61,126 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeBy
 
 // Collect implements [prometheus.Collector].
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	s := c.e.Stats()
-	send := func(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, t, v, labels...)
+	count := func(d *prometheus.Desc, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
-	send(c.handlers, prometheus.CounterValue, float64(s.Inline), "inline")
-	send(c.handlers, prometheus.CounterValue, float64(s.Task), "task")
-	send(c.handlers, prometheus.CounterValue, float64(s.Caller), "caller")
-	send(c.panics, prometheus.CounterValue, float64(s.Panics))
-	send(c.taskRuns, prometheus.CounterValue, float64(s.TaskRuns))
-	send(c.inFlight, prometheus.GaugeValue, float64(s.InFlight))
-	send(c.shards, prometheus.GaugeValue, float64(s.Shards), string(s.Backend))
-	send(c.files, prometheus.GaugeValue, float64(s.Files))
-	send(c.queues, prometheus.GaugeValue, float64(s.Queues))
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	s := c.e.Stats()
+	for _, k := range []struct {
+		name string
+		of   endio.KindStats
+	}{{"read", s.Read}, {"write", s.Write}, {"sync", s.Sync}, {"syncdata", s.SyncData}} {
+		count(c.operations, k.of.Ops, k.name, "op")
+		count(c.operations, k.of.Calls, k.name, "call")
+		count(c.errors, k.of.Errors, k.name)
+	}
+	count(c.bytes, s.Read.Bytes, "read")
+	count(c.bytes, s.Write.Bytes, "write")
+	count(c.handlers, s.Inline, "inline")
+	count(c.handlers, s.Task, "task")
+	count(c.handlers, s.Caller, "caller")
+	count(c.panics, s.Panics)
+	count(c.taskRuns, s.TaskRuns)
+	count(c.reports, s.Old, "old")
+	count(c.reports, s.Slow, "slow")
+	gauge(c.inFlight, float64(s.InFlight))
 	var oldest time.Duration
 	if flights := c.e.Flights(); len(flights) > 0 {
 		oldest = flights[0].Age
 	}
-	send(c.oldest, prometheus.GaugeValue, oldest.Seconds())
+	gauge(c.oldest, oldest.Seconds())
+	gauge(c.backend, 1, string(s.Backend))
+	gauge(c.shards, float64(s.Shards))
+	gauge(c.files, float64(s.Files))
+	gauge(c.queues, float64(s.Queues))
 }
 
-// Publish makes the counts of e the expvar variable name. Like [expvar.Publish] it
+// Publish makes the counts of e, an [endio.Stats], the expvar variable name. Like [expvar.Publish] it
 // panics if that name is taken, and is for ever: publish engines that live as long
 // as the process.
 func Publish(name string, e *endio.Engine) {
 	expvar.Publish(name, expvar.Func(func() any { return e.Stats() }))
 }
 
-// Handler returns a page of what e has in flight: oldest first, with file, context and
-// who waits. ?format=json for programs. It shows paths: keep it where only
-// operators come.
+// A Page is what [Handler] answers to ?format=json.
+type Page struct {
+	Stats   endio.Stats    `json:"stats"`
+	Flights []endio.Flight `json:"flights"`  // oldest first; never null
+	LeftOff int            `json:"left_off"` // younger ones, beyond the limit
+}
+
+// defaultLimit is how many operations a page lists if the request does not say.
+const defaultLimit = 1000
+
+// Handler returns a page of what e has in flight, blocking calls on rings and what is held back
+// included: oldest first, with file, context, handler and who waits. ?format=json is for programs, and
+// answers with a [Page]; ?limit=N lists N operations instead of 1,000, 0 all. It shows paths and names of
+// functions: keep it where only operators come.
 func Handler(e *endio.Engine) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		stats, flights := e.Stats(), e.Flights()
-		if r.FormValue("format") == "json" {
+		limit := defaultLimit
+		if text := r.FormValue("limit"); text != "" {
+			n, err := strconv.Atoi(text)
+			if err != nil || n < 0 {
+				http.Error(w, fmt.Sprintf("limit=%q: want a number of operations, 0 for all", text), http.StatusBadRequest)
+				return
+			}
+			limit = n
+		}
+		format := r.FormValue("format")
+		if format != "" && format != "json" && format != "text" {
+			http.Error(w, fmt.Sprintf("format=%q: want json or text", format), http.StatusBadRequest)
+			return
+		}
+		p := Page{Stats: e.Stats(), Flights: e.Flights()}
+		if limit > 0 && len(p.Flights) > limit {
+			p.Flights, p.LeftOff = p.Flights[:limit], len(p.Flights)-limit
+		}
+		if p.Flights == nil {
+			p.Flights = []endio.Flight{}
+		}
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if format == "json" {
 			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(struct {
-				Stats   endio.Stats    `json:"stats"`
-				Flights []endio.Flight `json:"flights"`
-			}{stats, flights})
+			_ = json.NewEncoder(w).Encode(p)
 			return
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		fmt.Fprintf(w, "%s, %d shards, %d files, %d queues; handlers run: %d inline, %d task, %d caller; %d panics\n\n",
-			stats.Backend, stats.Shards, stats.Files, stats.Queues, stats.Inline, stats.Task, stats.Caller, stats.Panics)
-		t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-		fmt.Fprintln(t, "age\top\toffset\tbytes\tcontext\tshard\tstate\twaiters\tfile")
-		for _, f := range flights {
-			state := "in line"
-			switch {
-			case f.Held:
-				state = "held back"
-			case f.Started && f.Led:
-				state = "waited for"
-			case f.Started:
-				state = "nobody waits"
-			}
-			fmt.Fprintf(t, "%v\t%s\t%d\t%d\t%s\t%d\t%s\t%d\t%s\n", f.Age.Round(time.Microsecond), f.Op, f.Off, f.Len, f.In, f.Shard, state, f.Waiting, f.Path)
-		}
-		_ = t.Flush()
+		p.write(w)
 	})
+}
+
+// write writes p for people.
+func (p Page) write(w http.ResponseWriter) {
+	s := p.Stats
+	fmt.Fprintf(w, "%s, %d shards, %d files, %d queues; %d requests in flight\n", s.Backend, s.Shards, s.Files, s.Queues, s.InFlight)
+	fmt.Fprintf(w, "handlers run: %d inline, %d task in %d runs, %d caller; %d panics; reported: %d old, %d slow\n\n",
+		s.Inline, s.Task, s.TaskRuns, s.Caller, s.Panics, s.Old, s.Slow)
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "kind\tops\tcalls\terrors\tbytes")
+	fmt.Fprintf(t, "read\t%d\t%d\t%d\t%d\n", s.Read.Ops, s.Read.Calls, s.Read.Errors, s.Read.Bytes)
+	fmt.Fprintf(t, "write\t%d\t%d\t%d\t%d\n", s.Write.Ops, s.Write.Calls, s.Write.Errors, s.Write.Bytes)
+	fmt.Fprintf(t, "sync\t%d\t%d\t%d\t-\n", s.Sync.Ops, s.Sync.Calls, s.Sync.Errors)
+	fmt.Fprintf(t, "syncdata\t%d\t%d\t%d\t-\n", s.SyncData.Ops, s.SyncData.Calls, s.SyncData.Errors)
+	_ = t.Flush()
+	if len(p.Flights) == 0 {
+		fmt.Fprint(w, "\nNothing is in flight.\n")
+		return
+	}
+	fmt.Fprint(w, "\nIn flight, oldest first. Ages count from when somebody first looked; waiters are goroutines that wait for the same ring.\n\n")
+	fmt.Fprintln(t, "age\top\toffset\tbytes\tcontext\tshard\tstate\twaiters\thandler\tfile")
+	for _, f := range p.Flights {
+		handler := f.Handler
+		if handler == "" {
+			handler = "-"
+		}
+		fmt.Fprintf(t, "%v\t%s\t%d\t%d\t%s\t%d\t%s\t%d\t%s\t%s\n",
+			f.Age.Round(time.Microsecond), f.Op, f.Off, f.Len, f.In, f.Shard, f.State(), f.Waiting, handler, f.Path)
+	}
+	_ = t.Flush()
+	if p.LeftOff > 0 {
+		fmt.Fprintf(w, "and %d more: ?limit=0 lists all\n", p.LeftOff)
+	}
 }

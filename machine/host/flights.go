@@ -18,6 +18,7 @@ type Flight struct {
 	Waiting int32 // goroutines that wait for the port beside its leader
 	User    any   // Request.User, which may be in use for something else by now
 	Tag     uint8 // Request.Tag
+	Handler uintptr
 }
 
 // Flights returns what is in flight in all ports. It locks one port after the other
@@ -46,7 +47,7 @@ func (p *Port) flights(list []Flight) []Flight {
 			n += len(v)
 		}
 		list = append(list, Flight{Port: p.id, Serial: serial, CPU: p.rc.cpu, Op: r.Op, File: r.File, Off: r.Off, Len: n,
-			Started: serial != 0, Led: led, Waiting: waiting, User: r.User, Tag: r.Tag})
+			Started: serial != 0, Led: led, Waiting: waiting, User: r.User, Tag: r.Tag, Handler: r.Handler})
 	}
 	for slot, r := range p.slots {
 		if r != nil {

@@ -48,7 +48,11 @@ type Request struct {
 	slot uint32 // in the port's table while in flight
 	gen  uint32 // of the slot
 	User any    // of whoever submits
-	Tag  uint8  // of whoever submits too: copied for [Machine.Flights], when User may be in use again
+
+	// Tag and Handler, the entry of a function, are of whoever submits too: copied for
+	// [Machine.Flights], when User may be in use again.
+	Handler uintptr
+	Tag     uint8
 
 	next *Request // in a port's backlog or a pool's queue
 	ud   uint64   // with threads: what the completion is to carry
