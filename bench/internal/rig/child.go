@@ -131,13 +131,13 @@ func measureHere(s Spec) (Measurement, error) {
 
 // A meter counts what happens between the end of the warm-up and the end.
 type meter struct {
-	from, to  time.Time
+	from      time.Time
+	length    time.Duration
 	measuring atomic.Bool
 }
 
 func newMeter(s Spec) *meter {
-	from := time.Now().Add(s.Duration / warmUp)
-	return &meter{from: from, to: from.Add(s.Duration)}
+	return &meter{from: time.Now().Add(s.Duration / warmUp), length: s.Duration}
 }
 
 // A period is what the process has used in the measured time.
@@ -147,20 +147,22 @@ type period struct {
 	mallocs      uint64
 }
 
-// run lets the measured part begin and end at its times; edge is called at both.
+// run lets the measured part begin after the warm-up, or later where those that are measured leave no
+// processor for this goroutine, and end after its length, or later; edge is called at both.
 func (m *meter) run(edge func(), stop func()) period {
 	time.Sleep(time.Until(m.from))
-	edge()
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
-	mallocs, before := memory.Mallocs, usage()
+	mallocs := memory.Mallocs
+	edge()
+	before := usage()
 	start := time.Now()
 	m.measuring.Store(true)
-	time.Sleep(time.Until(m.to))
+	time.Sleep(m.length)
 	m.measuring.Store(false)
 	p := period{elapsed: time.Since(start)}
-	after := usage()
 	edge()
+	after := usage()
 	stop()
 	runtime.ReadMemStats(&memory)
 	p.mallocs = memory.Mallocs - mallocs

@@ -437,3 +437,15 @@ func TestFair(t *testing.T) {
 		t.Errorf("p99 by turns is %v, want at least 900 ms", got)
 	}
 }
+
+// TestLateMeter has the measured part begin long after its time, as where thousands of goroutines leave
+// no processor for the one that measures: it has its length all the same. (It was measured
+// for some ns then, and what had completed in the meantime was billions a second.)
+func TestLateMeter(t *testing.T) {
+	m := newMeter(Spec{Duration: 50 * time.Millisecond})
+	m.from = time.Now().Add(-time.Hour)
+	edges := 0
+	if p := m.run(func() { edges++ }, func() {}); p.elapsed < 50*time.Millisecond || edges != 2 {
+		t.Errorf("measured for %v with %d edges, want at least 50ms and 2", p.elapsed, edges)
+	}
+}
