@@ -20,14 +20,14 @@ import (
 
 // misuse is what the goroutines of TestBadInputUnderLoad that do everything wrong share.
 type misuse struct {
-	t        *testing.T
-	e, other *endio.Engine
-	f        *endio.File // direct; what is wrong with it must not change it
-	ro       *endio.File
-	gone     *endio.File // closed
-	foreign  *endio.File // of another engine
-	ran      atomic.Int64
-	panics   atomic.Int64 // to be reported
+	t       *testing.T
+	e       *endio.Engine
+	f       *endio.File // direct; what is wrong with it must not change it
+	ro      *endio.File
+	gone    *endio.File // closed
+	foreign *endio.File // of another engine
+	ran     atomic.Int64
+	panics  atomic.Int64 // to be reported
 }
 
 // never is the handler of what must be refused.

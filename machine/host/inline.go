@@ -12,8 +12,7 @@ import (
 // outlives the goroutine that has begun with it: a handler may end that.
 type batchRest struct {
 	requests [reapBatch]*Request
-	freed, n int // how many requests and completions there are
-	i, at    int // and how many of those are done
+	n, i     int // how many there are, and how many of them are done
 	over     bool
 }
 
@@ -66,16 +65,12 @@ func (p *Port) completeRest() {
 			runtime.UnlockOSThread()
 		}
 	}()
-	for b.at < b.n {
-		cqe := p.cqes[b.at]
-		b.at++
-		if b.i < b.freed && uint32(cqe.UserData) == p.done[b.i] && cqe.UserData != wakeData {
-			r := b.requests[b.i]
-			b.requests[b.i] = nil
-			b.i++
-			p.complete(r, cqe.Res)
-		}
+	for b.i < b.n {
+		r, res := b.requests[b.i], p.res[b.i]
+		b.requests[b.i] = nil
+		b.i++
+		p.complete(r, res)
 	}
-	p.inFlight.Add(-int64(b.freed))
+	p.inFlight.Add(-int64(b.n))
 	b.over = true
 }

@@ -100,6 +100,7 @@ type Port struct {
 	reapMu lockdep.Mutex
 	cqes   [reapBatch]uring.CQE // guarded by reapMu
 	done   [reapBatch]uint32    // slots to free; guarded by reapMu
+	res    [reapBatch]int32     // and what came of their requests; guarded by reapMu
 	rest   batchRest            // with Inline handlers; guarded by reapMu
 	known  bool                 // in Machine.inlines; guarded by reapMu
 	thread uint64               // that reaps, once an Inline handler ran; guarded by reapMu
@@ -342,7 +343,7 @@ func (p *Port) reapLocked(expendable bool) (n int, sawWake bool) {
 		if cqe.UserData == wakeData || int(slot) >= len(p.slots) || p.gens[slot] != uint32(cqe.UserData>>32) {
 			continue
 		}
-		p.done[freed] = slot
+		p.done[freed], p.res[freed] = slot, cqe.Res
 		freed++
 	}
 	if freed == 0 {
@@ -367,16 +368,12 @@ func (p *Port) reapLocked(expendable bool) (n int, sawWake bool) {
 	}
 	p.submitMu.Unlock()
 	if inline {
-		p.rest = batchRest{requests: batch, freed: freed, n: n}
+		p.rest = batchRest{requests: batch, n: freed}
 		p.completeInline(expendable)
 		return n, sawWake
 	}
-	i := 0
-	for _, cqe := range p.cqes[:n] {
-		if i < freed && uint32(cqe.UserData) == p.done[i] && cqe.UserData != wakeData {
-			i++
-			p.complete(batch[i-1], cqe.Res)
-		}
+	for i, r := range batch[:freed] {
+		p.complete(r, p.res[i])
 	}
 	p.inFlight.Add(-int64(freed))
 	return n, sawWake
