@@ -36,8 +36,9 @@ type Engine struct {
 	aloneMu lockdep.Mutex
 	alone   map[*alone]struct{} // writes in line for their inode; guarded by aloneMu
 
-	sightMu lockdep.Mutex
-	sighted map[flightKey]sighting // at the last look; guarded by sightMu
+	sightMu  lockdep.Mutex
+	sighted  map[flightKey]sighting // at the last look; guarded by sightMu
+	handling map[*Context]slowTask  // the same
 
 	shardsMu lockdep.Mutex // one SetShards at a time
 	steered  atomic.Bool   // by SetShards: follow does nothing

@@ -156,7 +156,6 @@ func (e *Engine) removeAlone(a *alone) {
 func (e *Engine) watchdog() {
 	tick := time.NewTicker(max(e.opts.OldAfter/4, time.Millisecond))
 	defer tick.Stop()
-	handlers := make(map[*Context]slowTask)
 	for {
 		select {
 		case <-e.unwatch.C():
@@ -170,21 +169,44 @@ func (e *Engine) watchdog() {
 						"handler", f.Handler, "age", f.Age, "shard", f.Shard, "state", f.State(), "waiters", f.Waiting)
 				})
 			}
-			handlers = e.slowTasks(handlers, now)
+			_, stuck := e.sightHandlers(now)
+			e.old.Add(int64(len(stuck)))
+			for _, h := range stuck {
+				e.m.Report(func() {
+					e.opts.Logger.Warn("endio: a Task handler does not return", "handler", h.Handler, "file", h.Path, "age", h.Age, "shard", h.Shard)
+				})
+			}
 		}
 	}
 }
 
-// A slowTask is a Task handler that was seen running.
-type slowTask struct {
-	run    uint64
-	since  time.Time
-	logged bool
+// A Running is a Task handler that has not returned, as [Engine.Handlers] saw it.
+type Running struct {
+	Handler string        `json:"handler"` // its function
+	Path    string        `json:"path"`    // the file of its operation
+	Age     time.Duration `json:"age_ns"`  // since it was first seen: it is at least so old
+	Shard   int           `json:"shard"`   // whose worker runs it
 }
 
-// slowTasks looks at the Task handlers that run, given those that ran at the last look.
-func (e *Engine) slowTasks(before map[*Context]slowTask, now time.Time) map[*Context]slowTask {
+// Handlers returns the Task handlers that run, oldest first: those that block are among them. Their ages
+// count as those of [Engine.Flights] do. With [Options.OldAfter] less than 0 it returns none. Any goroutine
+// may call it.
+func (e *Engine) Handlers() []Running {
+	list, _ := e.sightHandlers(time.Now())
+	return list
+}
+
+// A slowTask is a Task handler that was seen running.
+type slowTask struct {
+	run uint64
+	sighting
+}
+
+// sightHandlers is sight for Task handlers.
+func (e *Engine) sightHandlers(now time.Time) (all, old []Running) {
 	seen := make(map[*Context]slowTask)
+	e.sightMu.Lock()
+	defer e.sightMu.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, c := range e.contexts {
@@ -192,19 +214,23 @@ func (e *Engine) slowTasks(before map[*Context]slowTask, now time.Time) map[*Con
 		if run&1 == 0 {
 			continue
 		}
-		s, known := before[c]
+		s, known := e.handling[c]
 		if !known || s.run != run {
-			s = slowTask{run: run, since: now}
+			s = slowTask{run: run, sighting: sighting{since: now}}
 		}
 		pc, f := c.task.handler.Load(), c.task.file.Load()
-		if age := now.Sub(s.since); age >= e.opts.OldAfter && !s.logged && c.task.runs.Load() == run {
-			s.logged = true
-			e.old.Add(1)
-			e.m.Report(func() {
-				e.opts.Logger.Warn("endio: a Task handler does not return", "handler", handlerName(pc), "file", f.F.Name(), "age", age, "shard", c.Shard())
-			})
+		if c.task.runs.Load() != run {
+			continue // pc and f may be of the next
 		}
+		h := Running{Handler: handlerName(pc), Path: f.F.Name(), Age: now.Sub(s.since), Shard: c.Shard()}
+		if e.opts.OldAfter > 0 && h.Age >= e.opts.OldAfter && !s.logged {
+			s.logged = true
+			old = append(old, h)
+		}
+		all = append(all, h)
 		seen[c] = s
 	}
-	return seen
+	e.handling = seen
+	slices.SortStableFunc(all, func(a, b Running) int { return cmp.Compare(b.Age, a.Age) })
+	return all, old
 }

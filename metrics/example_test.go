@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -49,7 +50,8 @@ func ExampleNewCollector() {
 	defer end()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics.NewCollector(e, prometheus.Labels{"engine": "log"}))
-	http.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 
 	if _, err := f.ReadAt(make([]byte, 512), 0); err != nil {
 		log.Fatal(err)
@@ -78,9 +80,10 @@ func ExampleNewCollector() {
 func ExamplePublish() {
 	e, _, end := begin(endio.Options{})
 	defer end()
-	metrics.Publish("engine", e)
+	name := fmt.Sprint("engine-", time.Now().UnixNano()) // any: each can be used once
+	metrics.Publish(name, e)
 	var s endio.Stats
-	if err := json.Unmarshal([]byte(expvar.Get("engine").String()), &s); err != nil {
+	if err := json.Unmarshal([]byte(expvar.Get(name).String()), &s); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(s.Files, "file,", s.Write.Bytes, "bytes written in", s.Write.Calls, "call")
@@ -92,7 +95,8 @@ func ExampleHandler() {
 	faults := &host.Faults{} // in place of a broken device
 	e, f, end := begin(endio.Options{Faults: faults})
 	defer end()
-	http.Handle("/debug/endio", metrics.Handler(e))
+	mux := http.NewServeMux()
+	mux.Handle("/debug/endio", metrics.Handler(e))
 
 	faults.Hold()
 	done := make(chan struct{})
@@ -101,7 +105,7 @@ func ExampleHandler() {
 		log.Fatal(err)
 	}
 	answer := httptest.NewRecorder()
-	http.DefaultServeMux.ServeHTTP(answer, httptest.NewRequest("GET", "/debug/endio?format=json", nil))
+	mux.ServeHTTP(answer, httptest.NewRequest("GET", "/debug/endio?format=json", nil))
 	var page metrics.Page
 	if err := json.Unmarshal(answer.Body.Bytes(), &page); err != nil {
 		log.Fatal(err)

@@ -109,13 +109,15 @@ type Page struct {
 	Stats   endio.Stats    `json:"stats"`
 	Flights []endio.Flight `json:"flights"`  // oldest first; never null
 	LeftOff int            `json:"left_off"` // younger ones, beyond the limit
+
+	Handlers []endio.Running `json:"handlers"` // in the Task context, oldest first; never null
 }
 
 // defaultLimit is how many operations a page lists if the request does not say.
 const defaultLimit = 1000
 
 // Handler returns a page of what e has in flight, blocking calls on rings and what is held back
-// included: oldest first, with file, context, handler and who waits. ?format=json is for programs, and
+// included, oldest first, with file, context, handler and who waits; and of the Task handlers that run. ?format=json is for programs, and
 // answers with a [Page]; ?limit=N lists N operations instead of 1,000, 0 all. It shows paths and names of
 // functions: keep it where only operators come.
 func Handler(e *endio.Engine) http.Handler {
@@ -134,12 +136,15 @@ func Handler(e *endio.Engine) http.Handler {
 			http.Error(w, fmt.Sprintf("format=%q: want json or text", format), http.StatusBadRequest)
 			return
 		}
-		p := Page{Stats: e.Stats(), Flights: e.Flights()}
+		p := Page{Stats: e.Stats(), Flights: e.Flights(), Handlers: e.Handlers()}
 		if limit > 0 && len(p.Flights) > limit {
 			p.Flights, p.LeftOff = p.Flights[:limit], len(p.Flights)-limit
 		}
 		if p.Flights == nil {
 			p.Flights = []endio.Flight{}
+		}
+		if p.Handlers == nil {
+			p.Handlers = []endio.Running{}
 		}
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if format == "json" {
@@ -165,6 +170,14 @@ func (p Page) write(w http.ResponseWriter) {
 	fmt.Fprintf(t, "sync\t%d\t%d\t%d\t-\n", s.Sync.Ops, s.Sync.Calls, s.Sync.Errors)
 	fmt.Fprintf(t, "syncdata\t%d\t%d\t%d\t-\n", s.SyncData.Ops, s.SyncData.Calls, s.SyncData.Errors)
 	_ = t.Flush()
+	if len(p.Handlers) > 0 {
+		fmt.Fprint(w, "\nTask handlers that run, oldest first.\n\n")
+		fmt.Fprintln(t, "age\tshard\thandler\tfile")
+		for _, h := range p.Handlers {
+			fmt.Fprintf(t, "%v\t%d\t%s\t%s\n", h.Age.Round(time.Microsecond), h.Shard, h.Handler, h.Path)
+		}
+		_ = t.Flush()
+	}
 	if len(p.Flights) == 0 {
 		fmt.Fprint(w, "\nNothing is in flight.\n")
 		return

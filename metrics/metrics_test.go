@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"expvar"
+	"fmt"
 	"log/slog"
 	"net/http/httptest"
 	"os"
@@ -100,9 +101,10 @@ func TestStuck(t *testing.T) {
 		values["endio_operations_total/write/op"] != 1 || values["endio_transferred_bytes_total/write"] != 512 {
 		t.Errorf("after it: %v", values)
 	}
-	metrics.Publish("endio-test", e)
+	name := fmt.Sprint("endio-test-", time.Now().UnixNano()) // a name is for ever, and tests may run twice
+	metrics.Publish(name, e)
 	var stats endio.Stats
-	if err := json.Unmarshal([]byte(expvar.Get("endio-test").String()), &stats); err != nil || stats != e.Stats() || stats.Caller != 1 || stats.Write != (endio.KindStats{Ops: 1, Bytes: 512}) {
+	if err := json.Unmarshal([]byte(expvar.Get(name).String()), &stats); err != nil || stats != e.Stats() || stats.Caller != 1 || stats.Write != (endio.KindStats{Ops: 1, Bytes: 512}) {
 		t.Errorf("expvar: %v, %+v", err, stats)
 	}
 	if err := q.Close(); err != nil {
@@ -192,4 +194,53 @@ func TestPage(t *testing.T) {
 	}
 	faults.Release()
 	all.Wait()
+}
+
+// TestHandlers has a Task handler block, and asks for it.
+func TestHandlers(t *testing.T) {
+	log := &logBuffer{}
+	e, err := endio.Open(endio.Options{OldAfter: 5 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	path := filepath.Join(t.TempDir(), "blocks")
+	f, err := e.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, release := make(chan struct{}), make(chan struct{})
+	err = e.Submit(&endio.Op{File: f, In: endio.Task, Buf: make([]byte, 1), Done: func(*endio.Context, *endio.Op) {
+		close(begun)
+		<-release
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	for !strings.Contains(log.String(), "does not return") {
+		time.Sleep(time.Millisecond) // sleep: the log has nobody who could be told
+	}
+	page := httptest.NewRecorder()
+	metrics.Handler(e).ServeHTTP(page, httptest.NewRequest("GET", "/?format=json", nil))
+	var p metrics.Page
+	if err := json.Unmarshal(page.Body.Bytes(), &p); err != nil || len(p.Handlers) != 1 || p.Handlers[0].Path != path ||
+		!strings.Contains(p.Handlers[0].Handler, "TestHandlers") || p.Handlers[0].Age < 5*time.Millisecond || p.Stats.Old < 1 { // the operation may have got old before
+		t.Errorf("a handler that blocks: %v, %s", err, page.Body)
+	}
+	page = httptest.NewRecorder()
+	metrics.Handler(e).ServeHTTP(page, httptest.NewRequest("GET", "/", nil))
+	if text := page.Body.String(); !strings.Contains(text, "Task handlers that run") || !strings.Contains(text, path) {
+		t.Errorf("the page:\n%s", text)
+	}
+	close(release)
+	if err := f.Drain(); err != nil {
+		t.Error(err)
+	}
+	for len(e.Handlers()) > 0 {
+		time.Sleep(time.Millisecond) // sleep: nobody is told when a handler has returned
+	}
+	if n := strings.Count(log.String(), "does not return"); n != 1 {
+		t.Errorf("reported %d times, want once", n)
+	}
 }
