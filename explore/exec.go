@@ -308,6 +308,9 @@ func (x *Exec) checkRace(t *Task, d int) {
 
 // finish judges the end of an execution. It runs with all tasks parked.
 func (x *Exec) finish() {
+	if x.tracing != nil {
+		x.tracing.blocked(x)
+	}
 	switch x.ended {
 	case quiescent:
 		x.judgeQuiet()

@@ -37,7 +37,7 @@ var mustFail = []struct {
 			})
 			x.Go("reader", func(t *Task) { data.Get(t) })
 		}},
-	{"lock order", Deadlock, `task "a" waits for lock m[1] of task "b" waits for lock m[0] of task "a"`,
+	{"lock order", Deadlock, `task "a" waits for lock m[1], held by task "b", which waits for lock m[0], held by task "a"`,
 		"task \"a\" waits for lock m[1], held by task \"b\"\ntask \"b\" waits for lock m[0], held by task \"a\"", abba().Init},
 	{"signal before wait", LostWork, `task "waiter" waits for condition c, and no task is left that could end the wait`,
 		`task "waiter" waits for condition c`, func(x *Exec) {
@@ -50,15 +50,15 @@ var mustFail = []struct {
 			})
 			x.Go("signaller", func(t *Task) { c.Signal(t) })
 		}},
-	{"locks itself", Deadlock, `task "a" waits for lock mu of task "a"`, `task "a" waits for lock mu, held by task "a"`, func(x *Exec) {
+	{"locks itself", Deadlock, `task "a" waits for lock mu, held by task "a" itself`, `task "a" waits for lock mu, held by task "a"`, func(x *Exec) {
 		mu := NewMutex(x, "mu")
 		x.Go("a", func(t *Task) {
 			mu.Lock(t)
 			mu.Lock(t)
 		})
 	}},
-	{"join of a task that joins", Deadlock, `task "a" waits for the end of task b of task "b" waits for the end of task a of task "a"`,
-		"task \"a\" waits for the end of task b, held by task \"b\"\ntask \"b\" waits for the end of task a, held by task \"a\"", func(x *Exec) {
+	{"join of a task that joins", Deadlock, `task "a" waits for the end of task b, reached only by task "b", which waits for the end of task a, reached only by task "a"`,
+		"task \"a\" waits for the end of task b, reached only by task \"b\"\ntask \"b\" waits for the end of task a, reached only by task \"a\"", func(x *Exec) {
 			var a, b *Task
 			start := NewAtomic(x, "start", 0)
 			a = x.GoWith("a", TaskOptions{Joinable: true}, func(t *Task) {

@@ -114,6 +114,9 @@ type Waiter interface{ DescribeWait(w *Wait) }
 type Wait struct {
 	For    string  // what is waited for, for example "mutex m"
 	Owners []*Task // who can end the wait; empty if not known
+	By     string  // how they do: "held by" if empty, or for example "ended only by"
+	Why    string  // what else is to be known: why nobody ends the wait, or what the owners have to do; or empty
+	Busy   bool    // a daemon that waits in the midst of something: reports name it, as they do not one that is idle
 }
 
 // A Step is the declaration of a task's next visible operation. A task has one

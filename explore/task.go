@@ -151,7 +151,7 @@ type joinGuard Task
 
 func (g *joinGuard) Enabled() bool { return g.joined }
 func (g *joinGuard) DescribeWait(w *Wait) {
-	w.For = "the end of task " + g.name
+	w.For, w.By = "the end of task "+g.name, "reached only by"
 	w.Owners = append(w.Owners, (*Task)(g))
 }
 
@@ -178,6 +178,24 @@ func (t *Task) Fail(kind FailKind, text, details string) {
 func (t *Task) Note(format string, args ...any) {
 	if tr := t.x.tracing; tr != nil {
 		tr.note(fmt.Sprintf(format, args...))
+	}
+}
+
+// Retrace corrects the current step in the trace, which turned out to be another one than was declared: it
+// happened in that lane, and is called label. It does nothing unless [Task.Tracing].
+func (t *Task) Retrace(lane int, label string) {
+	if tr := t.x.tracing; tr != nil && len(tr.steps) > 0 {
+		s := &tr.steps[len(tr.steps)-1]
+		s.Lane, s.Label = lane, label
+	}
+}
+
+// Mark says in the trace what has become of a lane with the current step, for example that a CPU is off line. It
+// does nothing unless [Task.Tracing].
+func (t *Task) Mark(lane int, text string) {
+	if tr := t.x.tracing; tr != nil && len(tr.steps) > 0 {
+		s := &tr.steps[len(tr.steps)-1]
+		s.Marks = append(s.Marks, TraceMark{lane, text})
 	}
 }
 

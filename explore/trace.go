@@ -16,6 +16,7 @@ type Trace struct {
 	Steps   []TraceStep
 	Lanes   int // one more than the largest lane
 	Tasks   []string
+	Waits   []TraceWait // who could not go on at the end
 }
 
 // A TraceStep is one step of a [Trace].
@@ -30,8 +31,15 @@ type TraceStep struct {
 	Accesses []TraceAccess
 	Choices  []int    // outcomes of the choices made in the step
 	Notes    []string // remarks of the program, see [Task.Note]
+	Marks    []TraceMark
 	Holds    []string // what the task holds after the step
 	Preempts bool     // the task before could have gone on
+}
+
+// A TraceMark says what has become of a lane; see [Task.Mark].
+type TraceMark struct {
+	Lane int
+	Text string
 }
 
 // A TraceAccess is one access of a step.
@@ -68,6 +76,7 @@ type tracer struct {
 	steps    []TraceStep
 	places   [MaxTasks]runtime.Frame // where the next step was declared
 	held     [MaxTasks][]string
+	waits    []TraceWait
 	preempts int
 }
 
@@ -112,12 +121,18 @@ func (tr *tracer) note(text string) {
 }
 
 func (tr *tracer) trace(x *Exec) *Trace {
-	out := &Trace{Program: x.prog.Name, Steps: tr.steps}
+	out := &Trace{Program: x.prog.Name, Steps: tr.steps, Waits: tr.waits}
 	for _, id := range x.order {
 		out.Tasks = append(out.Tasks, x.tasks[id].name)
 	}
 	for i := range out.Steps {
 		out.Lanes = max(out.Lanes, out.Steps[i].Lane+1)
+		for _, m := range out.Steps[i].Marks {
+			out.Lanes = max(out.Lanes, m.Lane+1)
+		}
+	}
+	for i := range out.Waits {
+		out.Lanes = max(out.Lanes, out.Waits[i].Lane+1)
 	}
 	for _, c := range x.choices {
 		if i := int(c.depth) - 1; i >= 0 && i < len(out.Steps) {

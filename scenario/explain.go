@@ -39,6 +39,13 @@ func (f *File) Explain() string {
 	return b.String()
 }
 
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
 func (f *File) explainMachine(say func(string, ...any)) {
 	about := "the completion of bios in task context (thread 2)"
 	if f.Model == CallerComp {
@@ -57,7 +64,7 @@ func (f *File) explainMachine(say func(string, ...any)) {
 		say("It is checked with %s (%s).", meaning(configNames, c), c)
 	}
 	if f.Workers > 0 {
-		say("Each CPU's pool has %d kworkers.", f.Workers)
+		say("Each CPU's pool has %s.", counted(f.Workers, "kworker"))
 	}
 	if f.MemoryShort {
 		say("Memory is short: any pool may be unable to make workers, and then the rescuer runs its items.")
@@ -66,10 +73,10 @@ func (f *File) explainMachine(say func(string, ...any)) {
 		say("Pinned timers go to the first CPU that is on line (timer housekeeping).")
 	}
 	if f.HogSteps > 0 {
-		say("Code that keeps its CPU for more than %d steps is a soft lockup.", f.HogSteps)
+		say("Code that keeps its CPU for more than %s is a soft lockup.", counted(f.HogSteps, "step"))
 	}
 	if f.Pass > 0 {
-		say("The worker of version endio lets others run after %d handlers.", f.Pass)
+		say("The worker of version endio lets others run after %s.", counted(f.Pass, "handler"))
 	}
 	if f.Annotate != "none" {
 		say("Lockdep knows of the dio count (annotation %s).", f.Annotate)
@@ -159,6 +166,9 @@ func (s *Step) words() string {
 	case "submit":
 		return fmt.Sprintf(v.means, s.Ring, meaning(requests, s.Request)+" on inode "+s.Name+flags)
 	case "wait":
+		if s.Count == 1 {
+			return fmt.Sprintf("waits on ring %s for a completion", s.Ring)
+		}
 		return fmt.Sprintf(v.means, s.Ring, fmt.Sprint(s.Count))
 	case "fallocate", "truncate", "clone":
 		under := ""

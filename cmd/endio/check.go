@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -36,8 +37,11 @@ type checkCmd struct {
 	Explain  bool          `help:"Say the files in words, and check nothing."`
 	Replay   string        `placeholder:"TOKEN" help:"Make the execution of a token again. Needs one file, --version and --config."`
 	Trace    string        `placeholder:"FORM" enum:"text,svg,perfetto," default:"" help:"Show traces of failures as text, svg or perfetto (Trace Event JSON)."`
-	Out      string        `short:"o" placeholder:"FILE" help:"Write the trace to FILE instead of standard output."`
+	Out      string        `short:"o" placeholder:"FILE" help:"Write the trace to FILE instead of standard output; several go to FILE-VERSION-CONFIG."`
 	Quiet    bool          `short:"q" help:"No trace for failures that are not expected; no progress."`
+
+	pictures []picture
+	legend   bool // the legend of traces was printed
 }
 
 // Help is the long text of --help.
@@ -303,8 +307,8 @@ func (k *checkCmd) check(c *console, jobs []job) error {
 	var out []result
 	var sum render.Sum
 	files := filesOf(jobs)
-	if files > 1 && !k.JSON && !k.exports() {
-		fmt.Fprintln(c.out, render.SumHead())
+	if files > 1 && !k.JSON {
+		fmt.Fprintln(k.table(c), render.SumHead())
 	}
 	for i := range jobs {
 		<-d.done[i]
@@ -323,14 +327,17 @@ func (k *checkCmd) check(c *console, jobs []job) error {
 		d.answers[i] = nil // traces are large
 	}
 	d.workers.Wait()
+	if err := k.write(c, files); err != nil {
+		return &exitError{exitBadInput, err}
+	}
 	if k.JSON {
 		e := json.NewEncoder(c.out)
 		e.SetIndent("", "  ")
 		if err := e.Encode(out); err != nil {
 			return err
 		}
-	} else if !k.exports() {
-		fmt.Fprintf(c.out, "%d cases, %d as expected, %.1f s\n", len(jobs), agree, time.Since(start).Seconds())
+	} else {
+		fmt.Fprintf(k.table(c), "%s, %d as expected, %.1f s\n", counted(len(jobs), "case"), agree, time.Since(start).Seconds())
 	}
 	if agree < len(jobs) {
 		return &exitError{code: exitFailed}
@@ -362,65 +369,126 @@ func filesOf(jobs []job) int {
 // is not the expected one, and a line for the file after its last job.
 func (k *checkCmd) show(c *console, sum *render.Sum, files int, jobs []job, i int, a *decide.Answer) error {
 	w := render.WidthsOf(a.File.Cases())
-	if k.exports() {
-		return k.export(c, a, w)
-	}
+	out := k.table(c)
 	if i == 0 || jobs[i].file != jobs[i-1].file {
 		*sum = render.Sum{}
 		if files == 1 {
-			fmt.Fprintf(c.out, "%s\n%s\n", a.File.Name, render.CaseHead(w))
+			fmt.Fprintf(out, "%s\n%s\n", a.File.Name, render.CaseHead(w))
 		}
 	}
 	sum.Add(a)
 	if a.NotBegun && files > 1 {
 		// The line of the file tells how many.
-	} else if files == 1 || !a.Agrees() || k.Trace == "text" && a.Failure != nil {
-		fmt.Fprintln(c.out, render.Line(a, w))
+	} else if files == 1 || !a.Agrees() || k.Trace != "" && a.Failure != nil {
+		fmt.Fprintln(out, render.Line(a, w))
 	}
-	if a.Failure != nil && (k.Trace == "text" || !a.Agrees() && !k.Quiet) {
-		fmt.Fprintf(c.out, "\n%s\n", render.Text(a))
+	if k.exports() {
+		if err := k.export(a); err != nil {
+			return err
+		}
+	} else if a.Failure != nil && (k.Trace == "text" || !a.Agrees() && !k.Quiet) {
+		k.text(out, a)
 	}
 	if files > 1 && (i == len(jobs)-1 || jobs[i].file != jobs[i+1].file) {
-		fmt.Fprintln(c.out, sum.Line(a.File.Name))
+		fmt.Fprintln(out, sum.Line(a.File.Name))
 	}
 	return nil
+}
+
+// table is where verdicts go: not among the bytes of a picture.
+func (k *checkCmd) table(c *console) io.Writer {
+	if k.exports() && k.Out == "" {
+		return c.err
+	}
+	return c.out
+}
+
+// text prints the report of a failure, the first with a legend.
+func (k *checkCmd) text(out io.Writer, a *decide.Answer) {
+	fmt.Fprintf(out, "\n%s\n", render.Text(a))
+	if !k.legend && a.Trace != nil {
+		fmt.Fprintf(out, "%s\n", render.Legend)
+		k.legend = true
+	}
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // exports reports whether traces go out in a form for another program.
 func (k *checkCmd) exports() bool { return k.Trace == "svg" || k.Trace == "perfetto" }
 
-// export writes a trace as a picture or for Perfetto. Several go to files of their
-// own only if there is a name to number.
-func (k *checkCmd) export(c *console, a *decide.Answer, w render.Widths) error {
-	if a.Trace == nil {
-		fmt.Fprintln(c.err, render.Line(a, w))
+// A picture is a trace for another program, and of which case it is.
+type picture struct {
+	file string
+	c    scenario.Case
+	data []byte
+}
+
+// export keeps the trace of an answer as a picture or for Perfetto; write writes it when it is known how
+// many there are.
+func (k *checkCmd) export(a *decide.Answer) error {
+	if a.Trace == nil || a.Failure == nil && k.Replay == "" {
 		return nil
 	}
-	var data []byte
+	p := picture{file: a.File.Name, c: a.Case}
 	if k.Trace == "svg" {
 		text, err := render.SVG(a)
 		if err != nil {
 			return err
 		}
-		data = []byte(text)
+		p.data = []byte(text)
 	} else {
 		var err error
-		if data, err = render.Perfetto(a); err != nil {
+		if p.data, err = render.Perfetto(a); err != nil {
 			return err
 		}
 	}
-	if k.Out == "" {
-		_, err := c.out.Write(append(data, '\n'))
-		return err
-	}
-	if err := os.WriteFile(k.Out, data, 0o644); err != nil {
-		return err
-	}
-	fmt.Fprintf(c.err, "%s\n     trace in %s\n", render.Line(a, w), k.Out)
-	name := k.Out
-	ext := filepath.Ext(name)
-	k.Out = strings.TrimSuffix(name, ext) + "+" + ext // the next one gets a name of its own
+	k.pictures = append(k.pictures, p)
 	return nil
+}
+
+// write writes what was exported: one picture to where it was asked for, several to files that are named after
+// their cases.
+func (k *checkCmd) write(c *console, files int) error {
+	switch n := len(k.pictures); {
+	case !k.exports():
+		return nil
+	case n == 0:
+		fmt.Fprintln(c.err, "nothing fails: there is no trace to write")
+		return nil
+	case n > 1 && k.Out == "":
+		return fmt.Errorf("check --trace %s: %d cases fail, and their traces would run into each other: add -o FILE, which makes a file for each, or choose one case with --version and --config", k.Trace, n)
+	case k.Out == "":
+		_, err := c.out.Write(append(k.pictures[0].data, '\n'))
+		return err
+	}
+	for _, p := range k.pictures {
+		name := k.Out
+		if len(k.pictures) > 1 {
+			name = p.name(k.Out, files > 1)
+		}
+		if err := os.WriteFile(name, p.data, 0o644); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.out, "%s: %s, version %s, %s\n", name, p.file, p.c.Version, p.c.Config)
+	}
+	return nil
+}
+
+// name is the name of one file of several: x-v6-lazy.svg, or x-fallocate-6.6-rc-full-defer.svg.
+func (p *picture) name(out string, scenarios bool) string {
+	ext := filepath.Ext(out)
+	parts := []string{strings.TrimSuffix(out, ext)}
+	if scenarios {
+		parts = append(parts, strings.TrimSuffix(filepath.Base(p.file), ".scn"))
+	}
+	parts = append(parts, p.c.Version, strings.ReplaceAll(p.c.Config.String(), "/", "-"))
+	return strings.Join(parts, "-") + ext
 }
 
 // replay makes one execution again.
@@ -435,12 +503,14 @@ func (k *checkCmd) replay(c *console, jobs []job) error {
 	switch {
 	case k.JSON:
 		err = json.NewEncoder(c.out).Encode([]result{resultOf(a)})
-	case k.exports():
-		err = k.export(c, a, render.WidthsOf(a.File.Cases()))
 	default:
 		w := render.WidthsOf([]scenario.Case{a.Case})
-		fmt.Fprintf(c.out, "%s\n%s\n%s\n", a.File.Name, render.CaseHead(w), render.Line(a, w))
-		_, err = fmt.Fprintf(c.out, "\n%s", render.Text(a))
+		fmt.Fprintf(k.table(c), "%s\n%s\n%s\n", a.File.Name, render.CaseHead(w), render.Line(a, w))
+		if !k.exports() {
+			k.text(c.out, a)
+		} else if err = k.export(a); err == nil {
+			err = k.write(c, 1)
+		}
 	}
 	if err == nil && !a.Agrees() && a.Failure == nil {
 		return &exitError{code: exitFailed}
@@ -454,7 +524,10 @@ type result struct {
 	Version    string  `json:"version"`
 	Config     string  `json:"config"`
 	Verdict    string  `json:"verdict"`
+	Expected   string  `json:"expected"` // "holds", "fails KIND", or "" if the file expects nothing of the case
+	OK         bool    `json:"ok"`       // the verdict is the expected one
 	Problem    string  `json:"problem"`
+	Waits      []wait  `json:"waits"` // who could not go on at the end of the trace, and why
 	Scope      string  `json:"scope"`
 	Bound      string  `json:"bound"`
 	Executions int64   `json:"executions"`
@@ -465,12 +538,31 @@ type result struct {
 	Shared     string  `json:"shared,omitempty"` // version and configuration whose search this was, if not this one's
 }
 
+// A wait is one task of a failing trace that could not go on.
+type wait struct {
+	Task   string   `json:"task"`
+	CPU    int      `json:"cpu"`
+	For    string   `json:"for"`
+	Owners []string `json:"owners"` // who alone can end the wait; empty if nobody can, or it is not known
+	Why    string   `json:"why,omitempty"`
+	Step   string   `json:"step"` // what it was about to do
+}
+
 func resultOf(a *decide.Answer) result {
 	r := result{Scenario: a.File.Name, Version: a.Case.Version, Config: a.Case.Config.String(), Verdict: a.Verdict.String(),
 		Problem: a.Problem(), Scope: a.Scope, Bound: a.Bound, Executions: a.Executions, States: a.States,
-		Seconds: a.Elapsed.Seconds()}
+		Seconds: a.Elapsed.Seconds(), OK: a.Agrees(), Waits: []wait{}}
+	if a.Expected != nil {
+		r.Expected = "holds"
+		if !a.Expected.Holds {
+			r.Expected = "fails " + a.Expected.Kind
+		}
+	}
 	if a.Trace != nil {
 		r.TraceSteps = len(a.Trace.Steps)
+		for _, w := range a.Trace.Waits {
+			r.Waits = append(r.Waits, wait{w.Task, w.Lane, w.For, append([]string{}, w.Owners...), w.Why, w.Step})
+		}
 	}
 	if a.Failure != nil {
 		r.Replay = a.Failure.Token

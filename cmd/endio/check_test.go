@@ -129,3 +129,120 @@ func TestCheckReplay(t *testing.T) {
 		t.Errorf("bad token: exit %d", code)
 	}
 }
+
+const whoWaits = `model callercomp
+inode X
+ring R any
+task T: submit R write X; fallocate X; wait R
+expect 6.6-rc in default: fails deadlock
+expect 6.6-rc in coop defer: fails hang
+expect 6.6-rc in sqpoll: holds
+`
+
+// TestCheckJSON reads what each field says.
+func TestCheckJSON(t *testing.T) {
+	code, out, errs := checkText(t, whoWaits, "--json", "--config", "default")
+	var results []result
+	if err := json.Unmarshal([]byte(out), &results); code != exitOK || err != nil || len(results) != 1 {
+		t.Fatalf("exit %d, %v\n%s%s", code, err, out, errs)
+	}
+	r := results[0]
+	if !r.OK || r.Expected != "fails deadlock" || len(r.Waits) != 1 {
+		t.Fatalf("%+v", r)
+	}
+	if w := r.Waits[0]; w.Task != "T" || w.For != "the direct I/O in flight on X" || len(w.Owners) != 1 || w.Owners[0] != "T" ||
+		w.Why != "the last step of I/O 1 [T: write X] is task work of T" || w.Step != "inode_dio_wait" {
+		t.Errorf("%+v", w)
+	}
+	code, out, _ = checkText(t, strings.Replace(whoWaits, "fails deadlock", "holds", 1), "--json", "--config", "default")
+	if code != exitFailed || !strings.Contains(out, `"ok": false`) || !strings.Contains(out, `"expected": "holds"`) {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	code, out, _ = checkText(t, whoWaits, "--json", "--config", "sqpoll")
+	if code != exitOK || !strings.Contains(out, `"waits": []`) || !strings.Contains(out, `"ok": true`) {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
+// TestCheckPictures writes no, one and several traces.
+func TestCheckPictures(t *testing.T) {
+	dir := t.TempDir()
+	out := filepath.Join(dir, "why.svg")
+	code, stdout, stderr := checkText(t, whoWaits, "--trace", "svg", "-o", out, "--config", "coop")
+	if code != exitOK || !strings.Contains(stdout, out+": ") || !strings.Contains(stdout, "version 6.6-rc, lazy/coop") {
+		t.Errorf("one: exit %d\n%s%s", code, stdout, stderr)
+	}
+	if svg, err := os.ReadFile(out); err != nil || !bytes.Contains(svg, []byte("waits for the direct I/O in flight on X")) || !bytes.Contains(svg, []byte("A column is a CPU")) {
+		t.Errorf("the picture: %v", err)
+	}
+	code, stdout, stderr = checkText(t, whoWaits, "--trace", "svg", "-o", out)
+	for _, mode := range []string{"default", "coop", "defer"} {
+		name := filepath.Join(dir, "why-6.6-rc-lazy-"+mode+".svg")
+		if _, err := os.Stat(name); err != nil || !strings.Contains(stdout, name) {
+			t.Errorf("several: exit %d, %v\n%s%s", code, err, stdout, stderr)
+		}
+	}
+	code, stdout, stderr = checkText(t, whoWaits, "--trace", "perfetto")
+	if code != exitBadInput || stdout != "" || !strings.Contains(stderr, "3 cases fail") {
+		t.Errorf("several on standard output: exit %d\n%s%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = checkText(t, whoWaits, "--trace", "svg", "--config", "sqpoll")
+	if code != exitOK || stdout != "" || !strings.Contains(stderr, "nothing fails") {
+		t.Errorf("none: exit %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+// TestCheckHeadlines wants the chain of who waits for whom in one line.
+func TestCheckHeadlines(t *testing.T) {
+	for _, c := range []struct{ name, text, version, config, want string }{
+		{"itself", whoWaits, "6.6-rc", "default", `deadlock: task "T" waits for the direct I/O in flight on X, ended only by task "T" itself (the last step of I/O 1 [T: write X] is task work of T)`},
+		{"a worker", "model callercomp\ninode X\nring R defer\ntask T: submit R write X; submit R fallocate X; wait R 2\nexpect 6.6-rc: fails hang\n", "6.6-rc", "",
+			`deadlock: task "T" waits for CQE 2, posted only by task "iou-wrk-0" (it works on I/O 2 [T: fallocate X]), which waits for the direct I/O in flight on X, ended only by task "T" (the last step of I/O 1 [T: write X] is task work of T)`},
+		{"the freeze", "model callercomp\ninode X\nring R\ntask T: submit R write X; freeze; thaw; wait R\nexpect 6.5: fails hang\n", "6.5", "",
+			`deadlock: task "T" waits for the writers of the file system, ended only by task "T" itself (the last step of I/O 1 [T: write X] is task work of T)`},
+		{"a handler", "model taskcomp\nbio A handler waits for B\nbio B\nirq on cpu 0: complete A\nirq on cpu 0: complete B\nexpect v7: fails hang\n", "v7", "",
+			`the handler of bio A never returns: task "kworker/0:0" waits for the handler of bio B, to be run by task "kworker/0:0" itself`},
+		{"no memory", "model taskcomp\nmemory short\nbio A\nirq on cpu 0: complete A\ntask T: wait-bio A\nexpect v4: fails hang\n", "v4", "",
+			`lost-work: task "T" waits for the handler of bio A (it is on the list of cpu 0, which holds nothing else, and work bio_complete is queued on cpu 0, where memory is short and no worker can be made, and workqueue bio_complete has no rescuer)`},
+		{"never run", askedFailure + "expect v6: fails hang\n", "v6", "", "and work bio_complete of cpu 1 is idle: nothing queues it again"},
+	} {
+		args := []string{"--json", "--version", c.version}
+		if c.config != "" {
+			args = append(args, "--config", c.config)
+		}
+		code, out, errs := checkText(t, c.text, args...)
+		var results []result
+		if err := json.Unmarshal([]byte(out), &results); err != nil || code != exitOK || len(results) != 1 {
+			t.Errorf("%s: exit %d, %v\n%s%s", c.name, code, err, out, errs)
+		} else if !strings.Contains(results[0].Problem, c.want) {
+			t.Errorf("%s: %s\nwant %s", c.name, results[0].Problem, c.want)
+		}
+	}
+}
+
+// TestCheckTrace wants the end of the trace in it, brackets whole, and a CPU that is down shown as such.
+func TestCheckTrace(t *testing.T) {
+	_, out, _ := checkText(t, whoWaits, "--trace", "text", "--config", "default")
+	for _, want := range []string{" end    inode_dio_wait", "- waits for the direct I/O in flight on X", "end: nobody could go on", "1 case, 1 as expected"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	down := "model taskcomp\nmemory short\nbio A\nirq on cpu 1: complete A\nhotplug: down 1\nexpect v4: fails hang\n"
+	_, out, _ = checkText(t, "offline 1\n"+strings.Replace(down, "hotplug: down 1\n", "", 1), "--trace", "text")
+	if !strings.Contains(out, "--- off line ---") || !strings.Contains(out, "comes to cpu 0") {
+		t.Errorf("%s", out)
+	}
+}
+
+// TestSleepHoldingMutex sleeps with a mutex, which is legal.
+func TestSleepHoldingMutex(t *testing.T) {
+	code, out, errs := checkText(t, "model callercomp\ninode X\nring R\nmutex M\ntask T: submit R write X; fallocate X under M; wait R\nexpect endio: holds\n")
+	if code != exitOK {
+		t.Errorf("exit %d\n%s%s", code, out, errs)
+	}
+	code, out, _ = checkText(t, "model taskcomp\nmutex M\nbio A handler sleeps\nirq on cpu 0: complete A\ntask T: lock M; wait-bio A; unlock M\nexpect v7 endio: holds\n")
+	if code != exitOK {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}

@@ -37,8 +37,12 @@ func Perfetto(a *decide.Answer) ([]byte, error) {
 		task string
 	}
 	tids := map[track]int{}
-	for _, r := range rows(a.Trace) {
+	for _, r := range rows(a.Trace, a.File.Offline) {
 		pid := r.lane + 1
+		if r.mark {
+			events = append(events, event{Name: fmt.Sprintf("CPU %d is %s", r.lane, r.what), Phase: "i", Scope: "p", Time: r.number * stepTime, PID: pid})
+			continue
+		}
 		tid, ok := tids[track{pid, r.task}]
 		if !ok {
 			// A thread id belongs to one process in the whole trace; that of the process itself is its main thread.
@@ -54,6 +58,12 @@ func Perfetto(a *decide.Answer) ([]byte, error) {
 			events = append(events, event{Name: "thread_name", Phase: "M", PID: pid, TID: tid, Args: map[string]any{"name": r.task}})
 		}
 		args := map[string]any{"step": r.number, "context": r.task}
+		if r.wait {
+			args["step"] = "end"
+			args["about to"] = r.what
+			r.what = r.notes[0]
+			r.notes = nil
+		}
 		for k, v := range map[string]string{"source": r.where, "holds": r.holds} {
 			if v != "" {
 				args[k] = v
@@ -65,7 +75,8 @@ func Perfetto(a *decide.Answer) ([]byte, error) {
 		events = append(events, event{Name: r.what, Phase: "X", Time: (r.number - 1) * stepTime, Dur: stepTime, PID: pid, TID: tid, Args: args})
 	}
 	if f := a.Failure; f != nil {
-		events = append(events, event{Name: a.Problem(), Phase: "i", Scope: "g", Time: len(a.Trace.Steps) * stepTime, PID: 1,
+		events = append(events, event{Name: a.Problem(), Phase: "i", Scope: "g", Time: len(a.Trace.Steps) * stepTime, PID: 1, // where the waits begin
+
 			Args: map[string]any{"details": f.Details, "replay": f.Token}})
 	}
 	return json.MarshalIndent(map[string]any{"traceEvents": events, "displayTimeUnit": "ms",

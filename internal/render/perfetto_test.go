@@ -133,8 +133,8 @@ func TestPerfetto(t *testing.T) {
 		for _, p := range traceEvents(data) {
 			t.Errorf("%s, %s, %s: %s", c.name, c.version, c.config, p)
 		}
-		if n := bytes.Count(data, []byte(`"ph": "X"`)); n != len(a.Trace.Steps) {
-			t.Errorf("%s: %d slices for %d steps", c.name, n, len(a.Trace.Steps))
+		if n := bytes.Count(data, []byte(`"ph": "X"`)); n != len(a.Trace.Steps)+len(a.Trace.Waits) {
+			t.Errorf("%s: %d slices for %d steps and %d waits", c.name, n, len(a.Trace.Steps), len(a.Trace.Waits))
 		}
 	}
 }

@@ -26,20 +26,32 @@ type row struct {
 	notes   []string
 	changed bool // another task than at the step before in this column
 	preempt bool
+	wait    bool // no step: what a task was about to do at the end, and waits for
+	mark    bool // no step: what has become of the CPU
 }
 
-func rows(tr *explore.Trace) []row {
-	out := make([]row, 0, len(tr.Steps))
+// source is the place of a step as it is shown.
+func source(file string, line int) string {
+	if file == "" || line == 0 || strings.HasSuffix(file, "coro.go") {
+		return ""
+	}
+	return fmt.Sprintf("%s/%s:%d", filepath.Base(filepath.Dir(file)), filepath.Base(file), line)
+}
+
+// rows are the steps, then who waits for what. offline are the CPUs that are off line at the start.
+func rows(tr *explore.Trace, offline []int) []row {
+	out := make([]row, 0, len(tr.Steps)+len(tr.Waits))
 	last := map[int]string{}
+	for _, cpu := range offline {
+		out = append(out, row{lane: cpu, what: "off line", mark: true})
+	}
 	for i := range tr.Steps {
 		s := &tr.Steps[i]
 		r := row{number: i + 1, lane: s.Lane, task: s.Task, what: s.What(), preempt: s.Preempts}
-		if s.File != "" && s.Line > 0 && !strings.HasSuffix(s.File, "coro.go") {
-			r.where = fmt.Sprintf("%s/%s:%d", filepath.Base(filepath.Dir(s.File)), filepath.Base(s.File), s.Line)
-		}
+		r.where = source(s.File, s.Line)
 		for _, n := range s.Notes {
 			if h, ok := strings.CutPrefix(n, "holds "); ok {
-				r.holds = strings.Trim(h, "[]")
+				r.holds = strings.TrimSuffix(strings.TrimPrefix(h, "["), "]")
 				continue
 			}
 			r.notes = append(r.notes, n)
@@ -48,9 +60,36 @@ func rows(tr *explore.Trace) []row {
 		r.changed = last[s.Lane] != s.Task
 		last[s.Lane] = s.Task
 		out = append(out, r)
+		for _, m := range s.Marks {
+			out = append(out, row{number: i + 1, lane: m.Lane, what: m.Text, mark: true})
+			delete(last, m.Lane)
+		}
+	}
+	for i := range tr.Waits {
+		w := &tr.Waits[i]
+		r := row{number: len(tr.Steps) + 1, lane: w.Lane, task: w.Task, what: strings.TrimPrefix(w.Step, w.Task+" "), where: source(w.File, w.Line), wait: true}
+		r.notes = []string{"waits for " + w.What()}
+		r.changed = last[w.Lane] != w.Task
+		last[w.Lane] = w.Task
+		out = append(out, r)
 	}
 	return out
 }
+
+// lanes is the number of columns: of all CPUs on which something happens, or that are off line.
+func lanes(tr *explore.Trace, offline []int) int {
+	n := tr.Lanes
+	for _, cpu := range offline {
+		n = max(n, cpu+1)
+	}
+	return n
+}
+
+// Legend explains the trace of [Text].
+const Legend = `A column is a CPU, a line a step; time goes down. [name]: this task or interrupt runs on the CPU from here on.
+*: the task before could have gone on (a preemption). end: nobody could go on; what this one was about to do, and
+waits for. source: the line of the model, or of the engine, that takes the step.
+`
 
 // Widths are those of the columns of a table of answers.
 type Widths struct{ Version, Config int }
@@ -177,7 +216,7 @@ func Text(a *decide.Answer) string {
 		}
 	}
 	if a.Trace != nil {
-		b.WriteString("\n" + Columns(a.Trace))
+		b.WriteString("\n" + Columns(a.Trace, a.File.Offline))
 	}
 	if a.Failure != nil && a.Failure.Token != "" {
 		fmt.Fprintf(&b, "\nreplay: endio check %s --version %s --config %s --replay %s\n", a.File.Name, a.Case.Version, a.Case.Config, a.Failure.Token)
@@ -190,30 +229,38 @@ const minCell = 22
 
 // Columns is a trace as text: one column a CPU, a line with the name where another
 // context begins to run there, * where a task was preempted. What a context holds, and
-// remarks, have lines of their own.
-func Columns(tr *explore.Trace) string {
-	rs := rows(tr)
+// remarks, have lines of their own. At the end stands what those who can't go on wait for. offline are the CPUs that
+// are off line at the start.
+func Columns(tr *explore.Trace, offline []int) string {
+	rs, lanes := rows(tr, offline), lanes(tr, offline)
 	source, need := len("source"), minCell
 	for _, r := range rs {
 		source = max(source, len(r.where))
 		need = max(need, len(r.what)+3, len(r.task)+3)
 	}
-	width := min(max(minCell, (screen-7-source)/max(tr.Lanes, 1)), need)
+	width := min(max(minCell, (screen-7-source)/max(lanes, 1)), need)
 	var b strings.Builder
 	b.WriteString("step  ")
-	for l := range tr.Lanes {
+	for l := range lanes {
 		fmt.Fprintf(&b, "%-*s", width, fmt.Sprintf("CPU %d", l))
 	}
 	b.WriteString(" source\n")
 	line := func(number string, lane int, text, tail string) {
 		b.WriteString(strings.TrimRight(fmt.Sprintf("%4s  %s%-*s%s %s", number, strings.Repeat(" ", width*lane),
-			width, text, strings.Repeat(" ", width*(tr.Lanes-1-lane)), tail), " ") + "\n")
+			width, text, strings.Repeat(" ", width*(lanes-1-lane)), tail), " ") + "\n")
 	}
 	for _, r := range rs {
+		if r.mark {
+			line("", r.lane, "--- "+r.what+" ---", "")
+			continue
+		}
 		if r.changed {
 			line("", r.lane, cut("["+r.task+"]", width), "")
 		}
 		number := fmt.Sprint(r.number)
+		if r.wait {
+			number = "end"
+		}
 		if r.preempt {
 			number += "*"
 		}

@@ -41,12 +41,13 @@ func SVG(a *decide.Answer) (string, error) {
 	if a.Trace == nil {
 		return "", fmt.Errorf("%s, %s, %s: there is no trace: nothing failed", a.File.Name, a.Case.Version, a.Case.Config)
 	}
-	d := &drawing{a: a, rows: rows(a.Trace), lanes: a.Trace.Lanes}
+	d := &drawing{a: a, rows: rows(a.Trace, a.File.Offline), lanes: lanes(a.Trace, a.File.Offline)}
 	d.width = 2*svgMargin + svgNumber + d.lanes*svgColumn + svgSource
 	d.head()
 	d.bars()
 	d.steps()
 	d.foot()
+	d.legend()
 	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="Helvetica, Arial, sans-serif" font-size="11">`+"\n"+
 		`<rect width="100%%" height="100%%" fill="white"/>`+"\n%s</svg>\n", d.width, d.y+svgMargin, d.width, d.y+svgMargin, d.b.String()), nil
 }
@@ -78,7 +79,7 @@ func (d *drawing) head() {
 		d.text(svgMargin, d.y, `font-size="17" font-weight="bold"`, l)
 		d.y += 22
 	}
-	d.text(svgMargin, d.y, `fill="#555" font-size="12"`, fmt.Sprintf("version %s, %s; %d steps", d.a.Case.Version, d.a.Case.Config, len(d.rows)))
+	d.text(svgMargin, d.y, `fill="#555" font-size="12"`, fmt.Sprintf("version %s, %s; %d steps", d.a.Case.Version, d.a.Case.Config, len(d.a.Trace.Steps)))
 	d.y += 28
 	for l := range d.lanes {
 		d.text(d.laneX(l)+8, d.y, `font-size="13" font-weight="bold"`, fmt.Sprintf("CPU %d", l))
@@ -127,7 +128,7 @@ func (d *drawing) bars() {
 			if d.rows[j].lane != r.lane {
 				continue
 			}
-			if d.rows[j].changed {
+			if d.rows[j].changed || d.rows[j].mark {
 				break
 			}
 			last = j
@@ -161,7 +162,17 @@ func (d *drawing) steps() {
 	for i := range d.rows {
 		r := &d.rows[i]
 		y := d.rowY(i) + 15
-		d.text(svgMargin, y, `fill="#777"`, fmt.Sprint(r.number))
+		if r.mark {
+			x := d.laneX(r.lane)
+			fmt.Fprintf(&d.b, `<rect x="%d" y="%d" width="%d" height="%d" fill="#eee" stroke="#999" stroke-dasharray="4 3"/>`+"\n", x+2, y-12, svgColumn-10, svgRow-8)
+			d.text(x+18, y, `fill="#555" font-style="italic"`, fmt.Sprintf("CPU %d is %s", r.lane, r.what))
+			continue
+		}
+		number := fmt.Sprint(r.number)
+		if r.wait {
+			number = "end"
+		}
+		d.text(svgMargin, y, `fill="#777"`, number)
 		if r.preempt {
 			d.text(svgMargin+20, y, `fill="#c0392b" font-weight="bold"`, "⤵")
 		}
@@ -173,6 +184,23 @@ func (d *drawing) steps() {
 	}
 	last := len(d.rows) - 1
 	d.y = d.rowY(last) + svgRow + d.extra(last) + 10
+}
+
+// legend says what the marks and colours mean.
+func (d *drawing) legend() {
+	d.y += 18
+	x := svgMargin
+	for _, c := range []struct{ task, means string }{{"T", "task"}, {"kworker", "kworker, rescuer, io-wq"}, {"irq", "interrupt, timer"}, {"softirq", "softirq"}, {"hotplug", "hotplug"}} {
+		fill, line := colours(c.task)
+		fmt.Fprintf(&d.b, `<rect x="%d" y="%d" width="12" height="12" rx="3" fill="%s" stroke="%s" stroke-width="0.8"/>`+"\n", x, d.y-10, fill, line)
+		d.text(x+17, d.y, `fill="#555" font-size="10"`, c.means)
+		x += 34 + len(c.means)*6
+	}
+	for _, l := range wrap("A column is a CPU, a line a step; time goes down. ⤵ the task before could have gone on (a preemption). end: nobody could go on; what this one was about to do, and waits for.",
+		int(float64(d.width-2*svgMargin)/5.6)) {
+		d.y += 15
+		d.text(svgMargin, d.y, `fill="#555" font-size="10"`, l)
+	}
 }
 
 // foot says what broke and who waits for whom.

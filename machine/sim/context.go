@@ -230,8 +230,13 @@ func (g *gate) Enabled() bool {
 // DescribeWait says what the context waits for.
 func (g *gate) DescribeWait(w *explore.Wait) {
 	c := g.c
+	w.Busy = true
 	if g.cond != nil && !g.cond.ready(c) {
 		g.cond.describe(c, w)
+		switch g.cond.(type) {
+		case *worker, *ioWorker, *hasWork, *timerBase:
+			w.Busy = false // has nothing to do
+		}
 		return
 	}
 	w.For = fmt.Sprintf("cpu %d", c.cpu.id)
@@ -403,7 +408,7 @@ func (c *Context) pickCPU() {
 func (c *Context) arrive(hold bool) bool {
 	if c.entering {
 		if !c.cpu.online {
-			c.cpu = c.k.firstOnline()
+			c.moved("irq", c.k.firstOnline())
 			return c.picked
 		}
 		c.entering = false
@@ -422,7 +427,7 @@ func (c *Context) arrive(hold bool) bool {
 		return c.picked
 	}
 	if c.irqThread && !c.cpu.online {
-		c.cpu = c.k.firstOnline()
+		c.moved("irq thread", c.k.firstOnline())
 		return false
 	}
 	if c.migratable() && !hold && !(c.cpu.active && c.cpu.tasksRun()) {
@@ -441,6 +446,14 @@ func (c *Context) arrive(hold bool) bool {
 		c.cpu.pinned = c
 	}
 	return true
+}
+
+// moved sends an interrupt that was meant for a CPU that is off line to another, and the trace says so.
+func (c *Context) moved(what string, to *CPU) {
+	if c.k.tracing {
+		c.t.Retrace(to.id, fmt.Sprintf("%s for cpu %d, which is off line: comes to cpu %d", what, c.cpu.id, to.id))
+	}
+	c.cpu = to
 }
 
 func (k *Kernel) firstOnline() *CPU {

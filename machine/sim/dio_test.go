@@ -150,7 +150,7 @@ func callerComp(k *sim.Kernel, wait sim.SleepState) {
 
 func TestA3CallerCompletionDeadlock(t *testing.T) {
 	for _, cfg := range sim.Configs() {
-		fails(t, cfg, `deadlock: task "postgres" waits for the direct I/O in flight on file of task "postgres"`, func(k *sim.Kernel) { callerComp(k, sim.Uninterruptible) })
+		fails(t, cfg, `deadlock: task "postgres" waits for the direct I/O in flight on file, ended only by task "postgres" itself`, func(k *sim.Kernel) { callerComp(k, sim.Uninterruptible) })
 		holds(t, cfg, func(k *sim.Kernel) { callerComp(k, sim.Interruptible) })
 	}
 }
@@ -213,6 +213,6 @@ func TestA46FreezeAgainstTaskWork(t *testing.T) {
 			k.Go(nil, "fsfreeze", on(1), func(c *sim.Context) { sb.Freeze(c); sb.Thaw(c) })
 		}
 	}
-	fails(t, sim.Config{}, `lost work: task "owner" waits for the thaw of the file system, and no task is left that could end the wait`, init(false))
+	fails(t, sim.Config{}, `lost work: task "owner" waits for the thaw of the file system, done only by task "fsfreeze", which waits for the writers of the file system, and no task is left that could end the wait`, init(false))
 	holds(t, sim.Config{}, init(true))
 }

@@ -53,11 +53,17 @@ type hotplug struct {
 	obj     explore.Object
 	at      []int  // by CPU: number of the state that it has reached
 	base    uint64 // what the control task knows besides
-	offered bool   // failing here is the same as failing a little earlier, which was tried
+	holder  *Context
+	offered bool // failing here is the same as failing a little earlier, which was tried
 }
 
-func (h *hotplug) ready(*Context) bool                  { return !h.lock }
-func (h *hotplug) describe(_ *Context, w *explore.Wait) { w.For = "cpu_hotplug_lock" }
+func (h *hotplug) ready(*Context) bool { return !h.lock }
+func (h *hotplug) describe(_ *Context, w *explore.Wait) {
+	w.For = "lock cpu_hotplug_lock"
+	if h.holder != nil && h.holder.t != nil {
+		w.Owners = append(w.Owners, h.holder.t)
+	}
+}
 func (k *Kernel) hashHotplug(h *explore.Hash) {
 	v := uint64(0)
 	if k.hp.lock {
@@ -203,7 +209,7 @@ func (k *Kernel) move(c *Context, cpu, target int) error {
 		c.rehome(cpu)
 	}
 	c.block("cpus_write_lock", &k.hp, Uninterruptible, acc{k.hp.obj, explore.AtomicUpdate})
-	k.hp.lock = true
+	k.hp.lock, k.hp.holder = true, c
 	c.hold(k.hp.obj, "cpu_hotplug_lock")
 	from := k.hp.at[cpu]
 	k.hp.base = c.hist
@@ -328,6 +334,7 @@ func (k *Kernel) cpuhp(c *Context, p *CPU) *Context {
 func bringUp(c *Context, p *CPU) {
 	c.step("bring up", nil, acc{p.obj, explore.Modify}, acc{p.wq, explore.AtomicUpdate})
 	p.online = true
+	c.t.Mark(p.id, "on line")
 }
 
 // takeDown stops the machine for a moment and takes p off line: from then on
@@ -335,6 +342,7 @@ func bringUp(c *Context, p *CPU) {
 func takeDown(c *Context, p *CPU) error {
 	c.step("take cpu down", (*cpuQuiet)(p), acc{p.obj, explore.Modify}, acc{p.wq, explore.AtomicUpdate})
 	p.online = false
+	c.t.Mark(p.id, "off line")
 	return nil
 }
 
@@ -352,9 +360,14 @@ func (p *cpuQuiet) ready(*Context) bool {
 	return true
 }
 func (p *cpuQuiet) describe(_ *Context, w *explore.Wait) {
-	w.For = "the stop of cpu"
+	w.For = fmt.Sprintf("cpu %d to be free, to stop it", p.id)
 	if p.pinned != nil && p.pinned.t != nil {
 		w.Owners = append(w.Owners, p.pinned.t)
+	}
+	for _, o := range p.k.ctxs {
+		if o.irqThread && !o.dead && o.cpu == (*CPU)(p) && o.migrate > 0 && o.t != nil {
+			w.Owners = append(w.Owners, o.t)
+		}
 	}
 }
 
@@ -389,7 +402,14 @@ func (p *cpuEmpty) ready(c *Context) bool {
 	return true
 }
 
-func (p *cpuEmpty) describe(_ *Context, w *explore.Wait) { w.For = "tasks that can't migrate" }
+func (p *cpuEmpty) describe(c *Context, w *explore.Wait) {
+	w.For, w.By = fmt.Sprintf("tasks that can't leave cpu %d", p.id), "among them"
+	for _, o := range p.k.ctxs {
+		if o != c && o.kind == InTask && !o.dead && o.cpu == (*CPU)(p) && (o.any || o.irqThread) && o.migrate > 0 && o.t != nil {
+			w.Owners = append(w.Owners, o.t)
+		}
+	}
+}
 
 func workqueueOffline(c *Context, p *CPU) {
 	c.step("workqueue offline", nil, acc{p.wq, explore.AtomicUpdate}, acc{p.obj, explore.Modify})

@@ -24,6 +24,7 @@ type Inode struct {
 	obj            explore.Object
 	dio            int     // i_dio_count
 	pending        []*Task // whose task work must end an I/O; for reports only
+	tell           func(w *explore.Wait)
 }
 
 // NewInode makes an inode without I/O. c is nil in Init.
@@ -71,6 +72,10 @@ func (n *Inode) Paid(t *Task) {
 	}
 }
 
+// Tell has f add to the report of a wait for the count who ends the I/O in flight, and why nobody does. It
+// changes nothing but reports.
+func (n *Inode) Tell(f func(w *explore.Wait)) { n.tell = f }
+
 // DioWait is inode_dio_wait: it sleeps until no I/O is in flight. In an interruptible
 // state a signal ends it with [ErrRestartSys].
 func (n *Inode) DioWait(c *Context, mode SleepState) error {
@@ -86,7 +91,11 @@ type dioZero Inode
 
 func (n *dioZero) ready(*Context) bool { return n.dio == 0 }
 func (n *dioZero) describe(_ *Context, w *explore.Wait) {
-	w.For = "the direct I/O in flight on " + n.name
+	w.For, w.By = "the direct I/O in flight on "+n.name, "ended only by"
+	if n.tell != nil {
+		n.tell(w)
+		return
+	}
 	for _, t := range n.pending {
 		if t.c.t != nil {
 			w.Owners = append(w.Owners, t.c.t)
@@ -104,7 +113,16 @@ type SuperBlock struct {
 	frozen  bool
 	never   bool // will it be
 	dep     lockdep.Map
+
+	// For reports only.
+	freezer *Context
+	sync    []*Context // between StartWriteSync and EndWriteSync
+	tell    func(w *explore.Wait)
 }
+
+// Tell has f add to the report of a wait for the writers who ends the asynchronous ones, and why nobody does. It
+// changes nothing but reports.
+func (s *SuperBlock) Tell(f func(w *explore.Wait)) { s.tell = f }
 
 // NewSuperBlock makes one that is not frozen. c is nil in Init.
 func (k *Kernel) NewSuperBlock(c *Context) *SuperBlock {
@@ -140,11 +158,18 @@ func (s *SuperBlock) StartWrite(c *Context) {
 func (s *SuperBlock) StartWriteSync(c *Context) {
 	c.dep(&s.dep, lockdep.Shared)
 	s.StartWrite(c)
+	s.sync = append(s.sync, c)
 }
 
 // EndWriteSync ends a StartWriteSync.
 func (s *SuperBlock) EndWriteSync(c *Context) {
 	c.undep(&s.dep)
+	for i, o := range s.sync {
+		if o == c {
+			s.sync = append(s.sync[:i:i], s.sync[i+1:]...)
+			break
+		}
+	}
 	s.EndWrite(c)
 }
 
@@ -181,7 +206,7 @@ func (s *SuperBlock) Freeze(c *Context) {
 		c.Fail(explore.BadProgram, "a file system is frozen that was said to be frozen by nobody")
 	}
 	c.step("freeze_super", nil, acc{s.obj, explore.AtomicUpdate})
-	s.frozen = true
+	s.frozen, s.freezer = true, c
 	c.block("wait for writers", (*noWriters)(s), Uninterruptible, acc{s.obj, explore.AtomicUpdate})
 }
 
@@ -193,10 +218,25 @@ func (s *SuperBlock) Thaw(c *Context) {
 
 type thawed SuperBlock
 
-func (s *thawed) ready(*Context) bool                  { return !s.frozen }
-func (s *thawed) describe(_ *Context, w *explore.Wait) { w.For = "the thaw of the file system" }
+func (s *thawed) ready(*Context) bool { return !s.frozen }
+func (s *thawed) describe(_ *Context, w *explore.Wait) {
+	w.For, w.By = "the thaw of the file system", "done only by"
+	if s.freezer != nil && s.freezer.t != nil {
+		w.Owners = append(w.Owners, s.freezer.t)
+	}
+}
 
 type noWriters SuperBlock
 
-func (s *noWriters) ready(*Context) bool                  { return s.writers == 0 }
-func (s *noWriters) describe(_ *Context, w *explore.Wait) { w.For = "the writers of the file system" }
+func (s *noWriters) ready(*Context) bool { return s.writers == 0 }
+func (s *noWriters) describe(_ *Context, w *explore.Wait) {
+	w.For, w.By = "the writers of the file system", "ended only by"
+	for _, c := range s.sync {
+		if c.t != nil {
+			w.Owners = append(w.Owners, c.t)
+		}
+	}
+	if s.tell != nil {
+		s.tell(w)
+	}
+}

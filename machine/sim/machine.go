@@ -408,9 +408,6 @@ func (m *Machine) NewWaitQueue(name string) machine.WaitQueue {
 func (q *machineQueue) Sleep(mc machine.Context, cond machine.Condition) {
 	c := q.m.context(mc)
 	c.MightSleep("sleep on " + q.name)
-	if len(c.locks) > 0 {
-		c.t.Fail(AtomicSleep, fmt.Sprintf("task %q sleeps on %s holding %v", c.name, q.name, c.locks), "")
-	}
 	both := c.helpWq != nil && c.helpWq != &q.waitQueue
 	history := c.hist
 	objs := []acc{{q.obj, explore.AtomicUpdate}}

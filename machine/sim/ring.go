@@ -35,6 +35,19 @@ type Ring struct {
 	local []taskWork // of RingDefer
 	cq    int
 	want  int // the submitter waits for that many CQEs
+	tell  func(w *explore.Wait)
+}
+
+// Tell has f add to the report of a wait for CQEs who posts them, and why nobody does. It changes nothing but
+// reports.
+func (r *Ring) Tell(f func(w *explore.Wait)) { r.tell = f }
+
+// Runner returns the task that runs the ring's task work.
+func (r *Ring) Runner() *Task {
+	if r.mode == RingSQPoll {
+		return r.sq
+	}
+	return r.owner
 }
 
 // NewRing makes a ring of owner. c is nil in Init. With RingSQPoll it starts the SQ
@@ -153,7 +166,10 @@ func (r *cqWait) ready(*Context) bool {
 	return r.cq >= r.want || len(r.local) > 0 && r.cq+len(r.local) >= r.want
 }
 func (r *cqWait) describe(_ *Context, w *explore.Wait) {
-	w.For = fmt.Sprintf("CQE %d", r.want)
+	w.For, w.By = fmt.Sprintf("CQE %d", r.want), "posted only by"
+	if r.tell != nil {
+		r.tell(w)
+	}
 }
 
 // An IOWorkQueue is io-wq: threads of a process that issue requests which would

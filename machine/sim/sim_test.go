@@ -444,7 +444,7 @@ func TestB7SpinlockOfAnInterruptedTask(t *testing.T) {
 		k.Interrupt(nil, 0, "irq", sim.IRQOptions{Hard: true}, func(c *sim.Context) { l.Lock(c); l.Unlock(c) })
 	}
 	fails(t, sim.Config{}, "lockdep: WARNING: inconsistent lock state: l", init)
-	fails(t, sim.Config{NoLockdep: true}, `deadlock: task "task" waits for cpu 0 of task "irq" waits for lock l of task "task"`, init)
+	fails(t, sim.Config{NoLockdep: true}, `deadlock: task "task" waits for cpu 0, held by task "irq", which waits for lock l, held by task "task"`, init)
 }
 
 // A report names the lines of the program, of every lock, dependency and use.
@@ -555,7 +555,7 @@ func TestB7LockOrder(t *testing.T) {
 	}
 	fails(t, sim.Config{Preemption: sim.Full}, "lockdep: WARNING: possible circular locking dependency detected: a, b", init)
 	fails(t, sim.Config{Preemption: sim.Full, NoLockdep: true},
-		`deadlock: task "task0" waits for lock b of task "task1" waits for lock a of task "task0"`, init)
+		`deadlock: task "task0" waits for lock b, held by task "task1", which waits for lock a, held by task "task0"`, init)
 }
 
 func TestB7UnbalancedSections(t *testing.T) {

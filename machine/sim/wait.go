@@ -124,7 +124,12 @@ type Completion struct {
 	name string
 	obj  explore.Object
 	done int
+	tell func(w *explore.Wait) // see Tell
 }
+
+// Tell has f add to the report of a wait for x what it is for, who ends it, and why nobody does. It changes
+// nothing but reports.
+func (x *Completion) Tell(f func(w *explore.Wait)) { x.tell = f }
 
 const completeAll = 1 << 30
 
@@ -135,9 +140,14 @@ func (k *Kernel) NewCompletion(c *Context, name string) *Completion {
 	return x
 }
 
-func (x *Completion) hash(h *explore.Hash)                 { h.Add(uint64(x.done)) }
-func (x *Completion) ready(*Context) bool                  { return x.done > 0 }
-func (x *Completion) describe(_ *Context, w *explore.Wait) { w.For = "completion " + x.name }
+func (x *Completion) hash(h *explore.Hash) { h.Add(uint64(x.done)) }
+func (x *Completion) ready(*Context) bool  { return x.done > 0 }
+func (x *Completion) describe(_ *Context, w *explore.Wait) {
+	w.For = "completion " + x.name
+	if x.tell != nil {
+		x.tell(w)
+	}
+}
 
 // Complete lets one waiter go on. Any context may call it.
 func (x *Completion) Complete(c *Context) {

@@ -340,7 +340,7 @@ type notRunning Work
 
 func (w *notRunning) ready(*Context) bool { return w.runs == 0 || w.stalled }
 func (w *notRunning) describe(_ *Context, d *explore.Wait) {
-	d.For = "the running instance of work " + w.name
+	d.For, d.By = "the running instance of work "+w.name, "run by"
 	for _, p := range w.k.cpus {
 		for _, wk := range p.pool.workers {
 			if wk.cur == (*Work)(w) && wk.c.t != nil {
@@ -356,6 +356,52 @@ func (w *notPending) ready(c *Context) bool { return !w.pending && w.runs == 0 }
 func (w *notPending) describe(c *Context, d *explore.Wait) {
 	(*notRunning)(w).describe(c, d)
 	d.For = "work " + w.name
+	if len(d.Owners) == 0 {
+		d.Why = (*Work)(w).Fate()
+	}
+}
+
+// Runners are the tasks that run the item now.
+func (w *Work) Runners() []*explore.Task {
+	var d explore.Wait
+	(*notRunning)(w).describe(nil, &d)
+	return d.Owners
+}
+
+// Fate says in words where the item is, and so what keeps it from running when nothing can go on. For reports.
+func (w *Work) Fate() string {
+	switch w.place {
+	case inTimer:
+		text := fmt.Sprintf("the timer of work %s is armed on cpu %d", w.name, w.base.cpu.id)
+		if !w.base.cpu.online {
+			text += ", which is off line"
+		}
+		return text
+	case grabbed:
+		return fmt.Sprintf("work %s is held by an operation that has not ended", w.name)
+	case onList:
+		text := fmt.Sprintf("work %s is queued on cpu %d", w.name, w.pool.cpu.id)
+		switch {
+		case len(w.pool.workers) == 0 && w.wq != nil && w.wq.rescuer == nil:
+			text += fmt.Sprintf(", where memory is short and no worker can be made, and workqueue %s has no rescuer", w.wq.name)
+		case len(w.pool.workers) == 0:
+			text += ", where no worker can be made, and the rescuer is busy"
+		case w.runs > 0:
+			text += ", where it waits for the end of the instance that runs"
+		case w.pool.associated && w.pool.nrRunning > 0:
+			text += ", behind work that runs there"
+		default:
+			text += ", and no worker takes it"
+		}
+		return text
+	}
+	switch {
+	case w.runs > 0:
+		return fmt.Sprintf("work %s runs, and does not end", w.name)
+	case w.depth > 0:
+		return fmt.Sprintf("work %s of cpu %d is disabled", w.name, w.home.id)
+	}
+	return fmt.Sprintf("work %s of cpu %d is idle: nothing queues it again", w.name, w.home.id)
 }
 
 // A DelayedWork is struct delayed_work: a Work with a timer.

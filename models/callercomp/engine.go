@@ -85,7 +85,7 @@ func (e *engine) actor(f *scenario.File, a *scenario.Actor) {
 		if st.Verb != "submit" && st.Verb != "write" && st.Verb != "read" {
 			continue
 		}
-		p := &op{id: len(e.ops), step: st, ino: e.inodes[st.Name], ring: -1, done: e.k.NewCompletion(nil, fmt.Sprintf("I/O %d", len(e.ops)))}
+		p := &op{id: len(e.ops), step: st, ino: e.inodes[st.Name], ring: -1, done: e.k.NewCompletion(nil, fmt.Sprintf("I/O %d", len(e.ops)+1))}
 		for j := range f.Rings {
 			if f.Rings[j].Name == st.Ring {
 				p.ring = j
@@ -143,7 +143,7 @@ func (e *engine) step(c *sim.Context, f *scenario.File, acc *account, st *scenar
 	case "signal":
 		e.tasks[st.Name].Signal(c, sim.Signal{})
 	case "spin":
-		c.UserWait("an endless loop", func() bool { return false })
+		c.UserWait("the end of an endless loop", func() bool { return false })
 	}
 }
 
@@ -189,7 +189,7 @@ func (e *engine) submit(c *sim.Context, p *op) {
 	case p.step.Unaligned:
 		e.ioWq.QueueID(c, uint64(p.id)+1, "unaligned write", func(c *sim.Context) {
 			e.exclude(c, p.ino)
-			e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id), sim.IRQOptions{ID: p.id + 1, Merge: true}, func(c *sim.Context) { p.done.Complete(c) })
+			e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id+1), sim.IRQOptions{ID: p.id + 1, Merge: true}, func(c *sim.Context) { p.done.Complete(c) })
 			p.done.Wait(c)
 			e.admit(c, p.ino)
 			bio.End(c, e.batches, &p.bio, nil)
@@ -210,7 +210,7 @@ func (e *engine) begin(c *sim.Context, p *op) {
 }
 
 func (e *engine) device(c *sim.Context, p *op) {
-	e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id), sim.IRQOptions{ID: p.id + 1, Merge: true}, func(c *sim.Context) {
+	e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id+1), sim.IRQOptions{ID: p.id + 1, Merge: true}, func(c *sim.Context) {
 		dio.Complete(c, e.batches, p.ino, &p.bio, nil)
 	})
 }

@@ -3,6 +3,8 @@
 package callercomp
 
 import (
+	"fmt"
+
 	"endio/lockdep"
 	"endio/machine/sim"
 )
@@ -65,9 +67,11 @@ func (m *model) iomapDioRW(c *sim.Context, r *request, sync bool) {
 	if m.state[r.id].callerComp && !m.v.split && r.ring.mode != sim.RingSQPoll {
 		n.Owes(r.owner)
 	}
-	m.k.Interrupt(c, 0, "irq of I/O "+string(rune('0'+r.id)), sim.IRQOptions{ID: r.id + 1, Merge: true}, func(c *sim.Context) { m.iomapDioBioEndIO(c, r, write, sync) })
+	r.at = onDevice
+	m.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", r.id+1), sim.IRQOptions{ID: r.id + 1, Merge: true}, func(c *sim.Context) { m.iomapDioBioEndIO(c, r, write, sync) })
 	if sync {
 		r.done.Wait(c)
+		r.at, r.by = issued, c
 		m.iomapDioComplete(c, r)
 	}
 }
@@ -92,6 +96,7 @@ func (m *model) iomapDioBioEndIO(c *sim.Context, r *request, write, sync bool) {
 		m.iomapDioComplete(c, r)
 		m.ioCompleteRW(c, r)
 	default:
+		r.at = forWork
 		m.dioWq.QueueWorkOn(c, 0, r.work)
 	}
 }
@@ -173,7 +178,7 @@ func (m *model) checkDrained(c *sim.Context, n *inode) {
 	}
 	for _, r := range begun {
 		if !r.extents.Load(c) {
-			c.Fail(notDrained, "%q has drained inode %s, and the end_io of write %d, which changes extents, has not run", c.Name(), n.name, r.id)
+			c.Fail(notDrained, "%q has drained inode %s, and the end_io of %s, which changes extents, has not run", c.Name(), n.name, r)
 		}
 	}
 }

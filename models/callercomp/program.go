@@ -92,6 +92,10 @@ type request struct {
 	done  *sim.Completion // of synchronous I/O
 	work  *sim.Work       // on s_dio_done_wq
 
+	at place        // for reports only, like by and sb
+	by *sim.Context // who issues it
+	sb bool         // counted by sb_writers
+
 	extents   *sim.Atomic[bool] // end_io has changed the extents, as it must; or nil
 	annotated *sim.Context
 }
@@ -155,6 +159,7 @@ func start(x *explore.Exec, f *scenario.File, cfg sim.Config, v version, conf sc
 	for _, d := range f.Inodes {
 		n := &inode{Inode: m.k.NewInode(nil, d.Name), name: d.Name, xfs: d.FS == "xfs"}
 		n.dep.Init(dioClass)
+		n.Tell(func(w *explore.Wait) { m.tellInode(n, w) })
 		m.inodes[d.Name] = n
 	}
 	workers := f.IOWorkers
@@ -170,6 +175,7 @@ func start(x *explore.Exec, f *scenario.File, cfg sim.Config, v version, conf sc
 	if !f.Uses("freeze") {
 		m.sb.NeverFrozen()
 	}
+	m.sb.Tell(func(w *explore.Wait) { m.tellWriters(w) })
 	m.k.Root(&m.state)
 	m.k.AtEnd(func(*sim.Kernel) { m.atEnd(x) })
 }
@@ -208,8 +214,9 @@ func (m *model) actor(a *scenario.Actor, conf scenario.Config) {
 		if r.step.Shared || r.step.Extending {
 			r.extents = sim.NewAtomic(m.k, nil, "extents", false)
 		}
-		r.done = m.k.NewCompletion(nil, fmt.Sprintf("I/O %d", r.id))
-		r.work = m.k.NewWork(nil, fmt.Sprintf("dio %d", r.id), 0, func(c *sim.Context) { m.iomapDioCompleteWork(c, r) })
+		r.done = m.k.NewCompletion(nil, fmt.Sprintf("I/O %d", r.id+1))
+		r.done.Tell(func(w *explore.Wait) { m.tellSync(r, w) })
+		r.work = m.k.NewWork(nil, fmt.Sprintf("dio %d", r.id+1), 0, func(c *sim.Context) { m.iomapDioCompleteWork(c, r) })
 		if name := a.Steps[i].Ring; name != "" {
 			r.ring = m.ring(name, t, conf)
 		}
@@ -233,6 +240,7 @@ func (m *model) ring(name string, t *sim.Task, conf scenario.Config) *ring {
 	}
 	r := &ring{name: name, mode: ringModes[mode]}
 	r.Ring = m.k.NewRing(nil, t, r.mode)
+	r.Ring.Tell(func(w *explore.Wait) { m.tellRing(r, w) })
 	m.rings[name] = r
 	return r
 }
@@ -266,7 +274,7 @@ func (m *model) step(c *sim.Context, st *scenario.Step, r *request) {
 	case "signal":
 		m.tasks[st.Name].Signal(c, sim.Signal{})
 	case "spin":
-		c.UserWait("an endless loop", func() bool { return false })
+		c.UserWait("the end of an endless loop", func() bool { return false })
 	default:
 		c.Fail(explore.BadProgram, "model callercomp has no step %q", st.Verb)
 	}
@@ -292,7 +300,9 @@ func (m *model) atEnd(x *explore.Exec) {
 	}
 	for i, r := range m.reqs {
 		if st := m.state[i]; st.begun && !st.ended {
-			x.Fail(sim.NeverRun, fmt.Sprintf("the direct I/O %d on inode %s never ends", r.id, r.ino.name), stage.Waits(x))
+			var w explore.Wait
+			m.blame(r, &w, nil)
+			x.Fail(sim.NeverRun, fmt.Sprintf("%s never ends: %s", r, w.Why), x.Waits())
 			return
 		}
 	}

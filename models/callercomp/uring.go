@@ -15,6 +15,7 @@ func (m *model) submit(c *sim.Context, r *request) {
 		case r.step.Request == "fallocate" || r.step.Request == "truncate":
 			m.ioQueueAsync(c, r) // force-async since prep: always blocks
 		case r.ring.mode == sim.RingSQPoll:
+			r.at = forSQ
 			r.ring.AddTaskWorkID(c, r.workID(workIssue), "issue", func(c *sim.Context) { m.issue(c, r) })
 		default:
 			m.issue(c, r)
@@ -25,6 +26,7 @@ func (m *model) submit(c *sim.Context, r *request) {
 
 // issue is io_queue_sqe: the inline attempt, which must not block.
 func (m *model) issue(c *sim.Context, r *request) {
+	r.at, r.by = issued, c
 	if err := m.ioRW(c, r, true); errors.Is(err, sim.ErrAgain) {
 		m.ioQueueAsync(c, r)
 	}
@@ -32,7 +34,9 @@ func (m *model) issue(c *sim.Context, r *request) {
 
 // ioQueueAsync hands a request to io-wq, whose workers issue it without NONBLOCK.
 func (m *model) ioQueueAsync(c *sim.Context, r *request) {
+	r.at = forWorker
 	m.ioWq.QueueID(c, r.workID(workIssue), r.step.Request, func(c *sim.Context) {
+		r.at, r.by = issued, c
 		switch r.step.Request {
 		case "fallocate", "truncate":
 			for errors.Is(m.exclusiveCall(c, r.step.Request, r.ino), sim.ErrRestartSys) {
@@ -54,11 +58,13 @@ func (m *model) ioRW(c *sim.Context, r *request, nowait bool) error {
 		if err := m.kiocbStartWrite(c, nowait); err != nil {
 			return err
 		}
+		r.sb = true
 		m.state[r.id].callerComp = m.v.policy == caller // IOCB_DIO_CALLER_COMP, on every write
 	}
 	m.state[r.id].dioSlot = false
 	err := m.fsDio(c, r, nowait, false)
 	if err != nil && write {
+		r.sb = false
 		m.sb.EndWrite(c)
 	}
 	return err
@@ -80,7 +86,9 @@ func (m *model) kiocbStartWrite(c *sim.Context, nowait bool) error {
 // ioCompleteRW is ki_complete of io_uring: it runs wherever the lower layer completes,
 // and gives the rest to the submitter.
 func (m *model) ioCompleteRW(c *sim.Context, r *request) {
+	r.at = forTask
 	if m.v.endInHook && r.step.Request == "write" {
+		r.sb = false
 		m.sb.EndWrite(c)
 	}
 	r.ring.AddTaskWorkID(c, r.workID(workWrite), "io_req_rw_complete", func(c *sim.Context) { m.ioReqRWComplete(c, r) })
@@ -88,6 +96,7 @@ func (m *model) ioCompleteRW(c *sim.Context, r *request) {
 
 // ioReqRWComplete is the task work of a read or write.
 func (m *model) ioReqRWComplete(c *sim.Context, r *request) {
+	r.at, r.by = issued, c
 	if m.state[r.id].dioSlot {
 		m.iomapDioComplete(c, r)
 		if !m.v.split {
@@ -95,6 +104,7 @@ func (m *model) ioReqRWComplete(c *sim.Context, r *request) {
 		}
 	}
 	if r.step.Request == "write" && !m.v.endInHook {
+		r.sb = false
 		m.sb.EndWrite(c) // io_req_io_end
 	}
 	m.postCQE(c, r)
@@ -102,12 +112,13 @@ func (m *model) ioReqRWComplete(c *sim.Context, r *request) {
 
 // ioReqComplete ends a request that is no read or write, from io-wq.
 func (m *model) ioReqComplete(c *sim.Context, r *request) {
+	r.at = forTask
 	r.ring.AddTaskWorkID(c, r.workID(workDone), "io_req_complete", func(c *sim.Context) { m.postCQE(c, r) })
 }
 
 func (m *model) postCQE(c *sim.Context, r *request) {
 	if m.state[r.id].cqe {
-		c.Fail(sim.RunTwice, "request %d posts a second CQE", r.id)
+		c.Fail(sim.RunTwice, "%s posts a second CQE", r)
 	}
 	m.state[r.id].cqe = true
 	r.ring.PostCQE(c)

@@ -107,27 +107,3 @@ func (s *Stage) Step(c *sim.Context, st *scenario.Step) bool {
 	}
 	return true
 }
-
-// Waits describes who waits for what, a line each, for the details of a failure.
-func Waits(x *explore.Exec) string {
-	out := ""
-	x.Tasks(func(t *explore.Task) {
-		if t.Finished() {
-			return
-		}
-		w := x.Wait(t)
-		if t.Daemon() && len(w.Owners) == 0 {
-			return
-		}
-		out += fmt.Sprintf("task %q waits for %s", t.Name(), w.For)
-		for i, o := range w.Owners {
-			sep := ", held by "
-			if i > 0 {
-				sep = " and "
-			}
-			out += fmt.Sprintf("%stask %q", sep, o.Name())
-		}
-		out += "\n"
-	})
-	return out
-}

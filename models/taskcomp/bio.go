@@ -65,7 +65,7 @@ func (m *model) defer_(c *sim.Context, b *modelBio) {
 		limit++ // each layer may be deferred once where nobody can tell
 	}
 	if st.deferrals > limit {
-		c.Fail(sim.EndlessDefer, "bio %s is deferred for the %d. time, in %s %q: nothing ends this", b.def.Name, st.deferrals, c.Kind(), c.Name())
+		c.Fail(sim.EndlessDefer, "bio %s is deferred again (deferral %d), in %s %q: nothing ends this", b.def.Name, st.deferrals, c.Kind(), c.Name())
 	}
 	m.proto.add(c, b)
 }
@@ -99,6 +99,7 @@ func (m *model) endIO(c *sim.Context, b *modelBio) {
 	if c.Tracing() {
 		c.Note("handler of bio %s", b.def.Name)
 	}
+	m.running[b.id] = c
 	st.started++
 	if st.started > 1 {
 		c.Fail(sim.RunTwice, "the handler of bio %s runs twice, now in %s %q on cpu %d", b.def.Name, c.Kind(), c.Name(), c.CPU())

@@ -65,7 +65,7 @@ func (e *engine) handle(c *sim.Context, b *modelBio, o *bio.Bio) {
 	if b.def.Handler == "dynamic" && bio.CompleteLater(c, e.all, o) {
 		st.deferrals++
 		if st.deferrals > 1 {
-			c.Fail(sim.EndlessDefer, "bio %s is deferred for the %d. time", b.def.Name, st.deferrals)
+			c.Fail(sim.EndlessDefer, "bio %s is deferred again (deferral %d)", b.def.Name, st.deferrals)
 		}
 		return
 	}
@@ -78,6 +78,7 @@ func (e *engine) handle(c *sim.Context, b *modelBio, o *bio.Bio) {
 		bio.End(c, e.all, o, nil)
 		return
 	}
+	e.m.running[b.id] = c
 	st.started++
 	if st.started > 1 {
 		c.Fail(sim.RunTwice, "the handler of bio %s runs twice, now in %s %q on cpu %d", b.def.Name, c.Kind(), c.Name(), c.CPU())
@@ -95,3 +96,4 @@ func (e *engine) add(*sim.Context, *modelBio)                 {}
 func (e *engine) completeInTask(*sim.Context, *modelBio) bool { return false }
 func (e *engine) hasHelper() bool                             { return true }
 func (e *engine) peek(int) int                                { return 0 }
+func (e *engine) workOf(int) *sim.Work                        { return nil }

@@ -21,8 +21,9 @@ type protocol interface {
 	// completeInTask is the dynamic helper, for versions where hasHelper.
 	completeInTask(c *sim.Context, b *modelBio) bool
 	hasHelper() bool
-	// peek returns the length of a list, for reports.
+	// peek returns the length of a list, and workOf the item that empties it, or nil; for reports.
 	peek(cpu int) int
+	workOf(cpu int) *sim.Work
 }
 
 // A model is one execution of a scenario.
@@ -34,6 +35,8 @@ type model struct {
 	end   func(c *sim.Context, b *modelBio) // bio_endio of the version
 	bios  []*modelBio
 	fifo  bool
+
+	running []*sim.Context // by bio: who runs the handler; for reports only
 
 	state []bioState
 	added []int // bios in the order in which they were put on lists
@@ -88,9 +91,12 @@ func start(x *explore.Exec, f *scenario.File, cfg sim.Config, version string) {
 	k := m.stage.K
 	m.cfg = k.Config()
 	m.state = make([]bioState, len(f.Bios))
+	m.running = make([]*sim.Context, len(f.Bios))
 	for i := range f.Bios {
 		d := &f.Bios[i]
-		m.bios = append(m.bios, &modelBio{id: i, def: d, done: k.NewCompletion(nil, "handler of "+d.Name)})
+		b := &modelBio{id: i, def: d, done: k.NewCompletion(nil, "handler of "+d.Name)}
+		b.done.Tell(func(w *explore.Wait) { m.tell(b, w) })
+		m.bios = append(m.bios, b)
 		m.state[i].stacked = d.Handler == "restores"
 		m.state[i].cached = d.Handler == "writeback"
 		if d.InTask {
@@ -194,7 +200,11 @@ func (m *model) atEnd(x *explore.Exec) {
 	for i, st := range m.state {
 		name := m.bios[i].def.Name
 		if st.started > st.runs {
-			x.Fail(explore.Deadlock, "the handler of bio "+name+" never returns: it waits for something that can't happen", stage.Waits(x))
+			text := "the handler of bio " + name + " never returns"
+			if c := m.running[i]; c != nil {
+				text += ": " + x.Chain(c.Explorer())
+			}
+			x.Fail(explore.Deadlock, text, x.Waits())
 			return
 		}
 	}
@@ -206,13 +216,49 @@ func (m *model) atEnd(x *explore.Exec) {
 	for i, st := range m.state {
 		d := m.bios[i].def
 		if st.ended > 0 && st.runs == 0 && d.Handler != "none" {
-			x.Fail(sim.NeverRun, fmt.Sprintf("bio %s has ended and its handler never runs: nothing will run the list of cpu %d, which holds %d", d.Name, st.cpu, m.proto.peek(st.cpu)), stage.Waits(x))
+			x.Fail(sim.NeverRun, fmt.Sprintf("bio %s has ended and its handler never runs: %s", d.Name, m.whyNot(i)), x.Waits())
 			return
 		}
 		if m.file.Wanted("dropbehind") && st.cached && st.runs > 0 {
 			x.Fail(ineffective, "the folio of bio "+d.Name+" stays in the cache: its handler ran in an interrupt", "")
 			return
 		}
+	}
+}
+
+// whyNot says why nothing runs the handler of a bio that has ended.
+func (m *model) whyNot(i int) string {
+	cpu := m.state[i].cpu
+	w := m.proto.workOf(cpu)
+	if w == nil {
+		return "it was put off, and nothing will run it"
+	}
+	held := "which holds nothing else"
+	switch n := m.proto.peek(cpu); n {
+	case 0:
+		return fmt.Sprintf("it was taken off the list of cpu %d, and %s", cpu, w.Fate())
+	case 1:
+	default:
+		held = fmt.Sprintf("which holds %d", n)
+	}
+	return fmt.Sprintf("it is on the list of cpu %d, %s, and %s", cpu, held, w.Fate())
+}
+
+// tell says what a wait for the handler of b is for, and who ends it.
+func (m *model) tell(b *modelBio, w *explore.Wait) {
+	st := &m.state[b.id]
+	w.For = "the handler of bio " + b.def.Name
+	switch {
+	case st.started > st.runs:
+		w.By = "run by"
+		if c := m.running[b.id]; c != nil {
+			w.Owners = append(w.Owners, c.Explorer())
+		}
+	case st.ended == 0:
+		w.Why = "bio " + b.def.Name + " has not ended"
+	case m.proto.workOf(st.cpu) != nil:
+		work := m.proto.workOf(st.cpu)
+		w.By, w.Owners, w.Why = "to be run by", append(w.Owners, work.Runners()...), m.whyNot(b.id)
 	}
 }
 

@@ -45,6 +45,7 @@ func newV7(m *model, change v7Change) *v7 {
 func (v *v7) inAtomic(c *sim.Context) bool { return inAtomic(c) }
 func (v *v7) hasHelper() bool              { return true }
 func (v *v7) peek(cpu int) int             { return len(v.list.On(cpu).Peek()) }
+func (v *v7) workOf(cpu int) *sim.Work     { return v.work[cpu] }
 
 // workFn is bio_complete_work_fn: it runs until it sees the list empty.
 func (v *v7) workFn(c *sim.Context, cpu int) {

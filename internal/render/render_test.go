@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"strings"
+	"testing"
+
+	"endio/explore"
+)
+
+// TestColumns renders a trace made by hand: what is held, a CPU that goes down, and the end.
+func TestColumns(t *testing.T) {
+	tr := &explore.Trace{Lanes: 2, Steps: []explore.TraceStep{
+		{Task: "T", Label: "lock M", Notes: []string{"holds [M batch.local[0]]"}},
+		{Task: "hotplug", Label: "take cpu down", Preempts: true, Marks: []explore.TraceMark{{Lane: 1, Text: "off line"}}},
+	}, Waits: []explore.TraceWait{{Task: "T", Step: "lock N", For: "lock N", By: "held by", Owners: []string{"U"}, Why: "U sleeps", File: "a/b.go", Line: 7}}}
+	want := `step  CPU 0                 CPU 1                  source
+                            --- off line ---
+      [T]
+   1    lock M
+        - holds M batch.local[0]
+      [hotplug]
+  2*    take cpu down
+                            --- off line ---
+      [T]
+ end    lock N                                     a/b.go:7
+        - waits for lock N, held by task "U": U sleeps
+`
+	if got := Columns(tr, []int{1}); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if !strings.Contains(Legend, "end:") || !strings.Contains(Legend, "*:") {
+		t.Error("the legend does not explain the marks")
+	}
+}
