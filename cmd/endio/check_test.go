@@ -230,7 +230,7 @@ func TestCheckTrace(t *testing.T) {
 	}
 	down := "model taskcomp\nmemory short\nbio A\nirq on cpu 1: complete A\nhotplug: down 1\nexpect v4: fails hang\n"
 	_, out, _ = checkText(t, "offline 1\n"+strings.Replace(down, "hotplug: down 1\n", "", 1), "--trace", "text")
-	if !strings.Contains(out, "--- off line ---") || !strings.Contains(out, "comes to cpu 0") {
+	if !strings.Contains(out, "--- off line ---") || !strings.Contains(out, "irq, sent here: cpu 1 is") {
 		t.Errorf("%s", out)
 	}
 }

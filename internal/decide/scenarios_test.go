@@ -4,9 +4,11 @@ package decide
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"endio/explore"
@@ -120,5 +122,27 @@ func TestStates(t *testing.T) {
 		if said[i] != real[i] {
 			t.Errorf("state %d: the language says %v, the machine %v", i, said[i], real[i])
 		}
+	}
+}
+
+// TestKindsAreDocumented wants a row of the reference for each kind of failure of the language.
+func TestKindsAreDocumented(t *testing.T) {
+	data, err := os.ReadFile("../../docs/scenario.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = scenario.Parse("x", []byte("model taskcomp\nirq on cpu 0: preempt-off\nexpect v7: fails nothing\n"))
+	list := regexp.MustCompile(`known: ([^)]*)\)`).FindStringSubmatch(fmt.Sprint(err))
+	if list == nil {
+		t.Fatalf("no list of kinds in %v", err)
+	}
+	kinds := strings.Split(list[1], ", ")
+	for _, k := range kinds {
+		if !regexp.MustCompile("(?m)^\\| `" + k + "` \\| .{10,} \\|").Match(data) {
+			t.Errorf("kind %s has no row in docs/scenario.md", k)
+		}
+	}
+	if len(kinds) < 20 {
+		t.Errorf("%d kinds", len(kinds))
 	}
 }

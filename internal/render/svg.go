@@ -19,6 +19,7 @@ const (
 	svgColumn   = 330 // column of a CPU
 	svgSource   = 230 // column of the source lines
 	svgChar     = 6.6 // width of a character at 11 px
+	svgBold     = 8.2 // at 13 px, bold
 	svgMaxChars = 46
 	svgDetails  = 60 // lines: a report of the validator has some 40
 )
@@ -210,7 +211,7 @@ func (d *drawing) foot() {
 		return
 	}
 	chars := int(float64(d.width-2*svgMargin-24) / svgChar)
-	lines := wrap(d.a.Problem(), chars-6)
+	lines := wrap(d.a.Problem(), int(float64(d.width-2*svgMargin-24)/svgBold))
 	details := strings.Split(strings.Trim(f.Details, "\n"), "\n")
 	if len(details) > svgDetails {
 		details = append(details[:svgDetails], "...")

@@ -451,7 +451,7 @@ func (c *Context) arrive(hold bool) bool {
 // moved sends an interrupt that was meant for a CPU that is off line to another, and the trace says so.
 func (c *Context) moved(what string, to *CPU) {
 	if c.k.tracing {
-		c.t.Retrace(to.id, fmt.Sprintf("%s for cpu %d, which is off line: comes to cpu %d", what, c.cpu.id, to.id))
+		c.t.Retrace(to.id, fmt.Sprintf("%s, sent here: cpu %d is off line", what, c.cpu.id))
 	}
 	c.cpu = to
 }
