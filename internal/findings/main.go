@@ -127,6 +127,8 @@ Scope *exhausted* means that all states of the scenario were looked at (sequenti
 consistent memory; states are compared by a 64-bit hash). Some cases have the same program and share a search: "one program" says
 that all configurations of a row do. endio knows no ring modes, for example: a ring is an owner of completions there. Steps are those of the shortest trace found.
 The versions are explained in docs/scenario.md; endio is this project's own code.
+In a trace a column is a CPU and a line a step; ` + "`[name]`" + ` says who runs there from then on, ` + "`*`" + ` that the one before could have gone on, and ` + "`end`" + ` what
+somebody was about to do who could not, and waits for.
 
 `
 
