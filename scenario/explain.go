@@ -4,6 +4,7 @@ package scenario
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -24,7 +25,7 @@ func (f *File) Explain() string {
 	f.explainMachine(say)
 	f.explainObjects(say)
 	for i := range f.Actors {
-		f.Actors[i].explain(say)
+		f.Actors[i].explain(f, say)
 	}
 	say("All of this happens in any order in which it can: every interleaving counts.")
 	if len(f.Wants) > 0 {
@@ -65,6 +66,9 @@ func (f *File) explainMachine(say func(string, ...any)) {
 	}
 	if f.Workers > 0 {
 		say("Each CPU's pool has %s.", counted(f.Workers, "kworker"))
+	}
+	if f.IOWorkers > 0 {
+		say("The process has %s.", counted(f.IOWorkers, "io-wq worker"))
 	}
 	if f.MemoryShort {
 		say("Memory is short: any pool may be unable to make workers, and then the rescuer runs its items.")
@@ -124,7 +128,7 @@ func (f *File) explainObjects(say func(string, ...any)) {
 	}
 }
 
-func (a *Actor) explain(say func(string, ...any)) {
+func (a *Actor) explain(f *File, say func(string, ...any)) {
 	where := "on any CPU"
 	if a.CPU >= 0 {
 		where = fmt.Sprintf("on CPU %d", a.CPU)
@@ -135,6 +139,8 @@ func (a *Actor) explain(say func(string, ...any)) {
 		hard := ""
 		if a.Hard {
 			hard = " that is never threaded"
+		} else if a.Kind == IRQ && slices.Contains(f.Configs, "rt") {
+			hard = ", with PREEMPT_RT in a thread of its own,"
 		}
 		head = fmt.Sprintf("A %s%s comes %s:", kind, hard, where)
 	}
