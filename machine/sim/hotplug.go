@@ -33,8 +33,10 @@ type HotplugState struct {
 	Teardown func(c *Context, cpu *CPU) error
 
 	// Fails lets the explorer make the state fail, before its callback, on its way
-	// down or up: the kernel's fault injection, or what may fail by itself.
+	// down or up, in all operations: the kernel's fault injection, or what may fail by itself.
 	Fails bool
+
+	canFail bool // in an operation that says so; Fails at first
 
 	visible bool // has an effect of its own that others see
 }
@@ -51,8 +53,9 @@ type hotplug struct {
 	states  []*HotplugState
 	lock    bool // cpus_write_lock
 	obj     explore.Object
-	at      []int  // by CPU: number of the state that it has reached
-	base    uint64 // what the control task knows besides
+	at      []int    // by CPU: number of the state that it has reached
+	base    uint64   // what the control task knows besides
+	fails   []string // states that may fail in the operation under way, beside those that always may
 	holder  *Context
 	offered bool // failing here is the same as failing a little earlier, which was tried
 }
@@ -118,6 +121,7 @@ func (k *Kernel) initHotplug() {
 	k.memo.builtin = append(k.memo.builtin[:0], builtinStates()...)
 	k.memo.states = k.memo.states[:0]
 	for i := range k.memo.builtin {
+		k.memo.builtin[i].canFail = k.memo.builtin[i].Fails
 		k.memo.states = append(k.memo.states, &k.memo.builtin[i])
 	}
 	k.hp.states = k.memo.states
@@ -156,7 +160,7 @@ func (k *Kernel) AddState(after string, s HotplugState) {
 	for at+1 < len(k.hp.states) && k.hp.states[at+1].visible && k.hp.states[at+1].dynamic() {
 		at++
 	}
-	s.visible = true
+	s.visible, s.canFail = true, s.Fails
 	k.hp.states = slices.Insert(k.hp.states, at+1, &s)
 	k.memo.states = k.hp.states
 	k.placeCPUs()
@@ -165,15 +169,16 @@ func (k *Kernel) AddState(after string, s HotplugState) {
 func (s *HotplugState) dynamic() bool { return len(s.Name) > 4 && s.Name[:4] == "dyn:" }
 
 // CPUDown takes a CPU off line, down to the named state or, for "", all the way. A
-// state that fails turns it back: then it returns [ErrHotplug]. The task that calls
+// state that fails turns it back: then it returns [ErrHotplug]. States that are named in fails may
+// fail in this operation only; see also [Kernel.LimitFailures]. The task that calls
 // it must not run on that CPU alone.
-func (k *Kernel) CPUDown(c *Context, cpu int, target string) error {
-	return k.move(c, cpu, k.stateIndex(c, target, 0))
+func (k *Kernel) CPUDown(c *Context, cpu int, target string, fails ...string) error {
+	return k.move(c, cpu, k.stateIndex(c, target, 0), fails)
 }
 
-// CPUUp brings a CPU on line, up to the named state or, for "", all the way.
-func (k *Kernel) CPUUp(c *Context, cpu int, target string) error {
-	return k.move(c, cpu, k.stateIndex(c, target, len(k.hp.states)-1))
+// CPUUp brings a CPU on line, up to the named state or, for "", all the way. For fails see [Kernel.CPUDown].
+func (k *Kernel) CPUUp(c *Context, cpu int, target string, fails ...string) error {
+	return k.move(c, cpu, k.stateIndex(c, target, len(k.hp.states)-1), fails)
 }
 
 func (k *Kernel) stateIndex(c *Context, name string, def int) int {
@@ -196,7 +201,14 @@ func (k *Kernel) StateOf(cpu int) string { return k.hp.states[k.hp.at[cpu]].Name
 //
 // Source: cpu_down, cpu_up, cpuhp_invoke_callback_range, kernel/cpu.c, Linux 7.3;
 // kernel-semantics.md, B6.4.
-func (k *Kernel) move(c *Context, cpu, target int) error {
+func (k *Kernel) move(c *Context, cpu, target int, fails []string) error {
+	for _, n := range fails {
+		if i := k.stateIndex(c, n, 0); !k.hp.states[i].canFail {
+			c.t.Fail(HotplugMisuse, "hotplug state "+n+" can not fail", "")
+		} else {
+			c.fold(uint64(i)) // the way of the control task depends on it
+		}
+	}
 	c.MightSleep("cpu hotplug")
 	if target < k.hp.at[cpu] && k.onlyOnline(cpu) {
 		return fmt.Errorf("%w: it is the last CPU", ErrHotplug)
@@ -212,7 +224,7 @@ func (k *Kernel) move(c *Context, cpu, target int) error {
 	k.hp.lock, k.hp.holder = true, c
 	c.hold(k.hp.obj, "cpu_hotplug_lock")
 	from := k.hp.at[cpu]
-	k.hp.base = c.hist
+	k.hp.base, k.hp.fails = c.hist, fails
 	err := k.walk(c, k.cpus[cpu], target, true)
 	if err != nil {
 		_ = k.walk(c, k.cpus[cpu], from, false)
@@ -276,7 +288,7 @@ func (k *Kernel) invoke(c *Context, p *CPU, s *HotplugState, up, mayFail bool) e
 	if up {
 		fn = s.Startup
 	}
-	if mayFail && s.mayFail(p, up) && k.failHere(c) {
+	if mayFail && (s.Fails || slices.Contains(k.hp.fails, s.Name)) && s.mayFail(p, up) && k.failHere(c) {
 		return fmt.Errorf("%w (%s)", ErrHotplug, s.Name)
 	}
 	if fn == nil {
@@ -297,14 +309,11 @@ func (k *Kernel) invoke(c *Context, p *CPU, s *HotplugState, up, mayFail bool) e
 	return err
 }
 
-// mayFail reports whether s can fail in that direction: a CPU that runs can be
+// mayFail reports whether s, which can fail, can do so in that direction: a CPU that runs can be
 // refused to be stopped (TEARDOWN_CPU), but one that is up has passed that; and
 // what is behind it on the way down can't be refused any more.
 func (s *HotplugState) mayFail(p *CPU, up bool) bool {
-	switch {
-	case !s.Fails:
-		return false
-	case up:
+	if up {
 		return s.Name != "TEARDOWN_CPU"
 	}
 	return p.online && s.Name != "BRINGUP_CPU"

@@ -2,8 +2,8 @@
 
 package sim
 
-// LimitFailures makes only the named hotplug states fail, for questions about one
-// of them. Call it in Init. A name that does not exist fails the execution.
+// LimitFailures makes only the named hotplug states fail in every operation, for questions about one
+// of them; an operation may add some of its own, see [Kernel.CPUDown]. Call it in Init. A name that does not exist fails the execution.
 func (k *Kernel) LimitFailures(names []string) {
 	for _, s := range k.hp.states {
 		s.Fails = false

@@ -173,9 +173,9 @@ func (m *model) step(c *sim.Context, st *scenario.Step) {
 	case "wait-bio":
 		m.bio(st.Name).done.Wait(c)
 	case "down":
-		_ = m.stage.K.CPUDown(c, st.CPU, st.State)
+		_ = m.stage.K.CPUDown(c, st.CPU, st.State, st.Fails...)
 	case "up":
-		_ = m.stage.K.CPUUp(c, st.CPU, st.State)
+		_ = m.stage.K.CPUUp(c, st.CPU, st.State, st.Fails...)
 	default:
 		c.Fail(explore.BadProgram, "model taskcomp has no step %q", st.Verb)
 	}
