@@ -512,6 +512,17 @@ func (c *Context) Forget(v uint64) { c.hist = mix(v, 0x5eed) }
 // History returns what c has learned since it started, for [Context.Keep].
 func (c *Context) History() uint64 { return c.hist }
 
+// What [Context.Keep] is told at the end of a function that is called first in another one, which ends with a Keep from the
+// same history: with one value for both, the end of the first would be taken for that of the second.
+const (
+	keepBlock uint64 = 0xb10c00 + iota
+	keepSleepLock
+	keepDownWrite
+	keepDownRead
+	keepGrab
+	keepQueueSleep
+)
+
 // Keep says that of what c learned since it had that history its code keeps v and nothing else: the
 // end of a function whose locals are gone, and whose result is v. Memory that others see is
 // no concern of it: that is declared.

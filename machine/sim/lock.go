@@ -109,10 +109,12 @@ func (l *lock) openEnd(c *Context) {
 
 // sleepLock acquires l in a task that may sleep for it.
 func (l *lock) sleepLock(c *Context, what string) {
+	history := c.hist
 	c.stepOn(what, l.name, nil, acc{l.obj, explore.AtomicUpdate})
-	if l.owner != nil {
+	if c.foldBool(l.owner != nil) {
 		c.block(what+" "+l.name+", slow", l, Uninterruptible, acc{l.obj, explore.AtomicUpdate})
 	}
+	c.Keep(history, keepSleepLock)
 	l.take(c)
 }
 
@@ -404,12 +406,14 @@ func (l *rwRead) describe(c *Context, w *explore.Wait) {
 func (l *RWSem) DownWrite(c *Context) {
 	c.MightSleep("down_write " + l.name)
 	c.dep(&l.dep, lockdep.Exclusive)
+	history := c.hist
 	c.stepOn("down_write", l.name, nil, acc{l.obj, explore.AtomicUpdate})
-	if w := (*rwWrite)(l); !w.ready(c) {
+	if w := (*rwWrite)(l); c.foldBool(!w.ready(c)) {
 		l.writers++
 		c.block("down_write "+l.name+", slow", w, Uninterruptible, acc{l.obj, explore.AtomicUpdate})
 		l.writers--
 	}
+	c.Keep(history, keepDownWrite)
 	l.take(c)
 }
 
@@ -431,10 +435,12 @@ func (l *RWSem) UpWrite(c *Context) { l.drop(c) }
 func (l *RWSem) DownRead(c *Context) {
 	c.MightSleep("down_read " + l.name)
 	c.dep(&l.dep, lockdep.Shared)
+	history := c.hist
 	c.stepOn("down_read", l.name, nil, acc{l.obj, explore.AtomicUpdate})
-	if r := (*rwRead)(l); !r.ready(c) {
+	if r := (*rwRead)(l); c.foldBool(!r.ready(c)) {
 		c.block("down_read "+l.name+", slow", r, Uninterruptible, acc{l.obj, explore.AtomicUpdate})
 	}
+	c.Keep(history, keepDownRead)
 	l.addReader(c)
 }
 

@@ -428,7 +428,7 @@ func (q *machineQueue) Sleep(mc machine.Context, cond machine.Condition) {
 		c.helpWq.Finish(c)
 	}
 	c.sleep.wq, c.sleep.woken = nil, false
-	c.Keep(history, 0)
+	c.Keep(history, keepQueueSleep)
 }
 
 // Wake wakes all who sleep.

@@ -156,7 +156,12 @@ func (c *Context) signalled(mode SleepState) bool {
 // woken), or until a signal ends the sleep. objs are what cond reads. It is the
 // scheduler's part of every wait: it frees the CPU, tells the worker pool, and
 // takes the CPU again.
+//
+// It takes one step or two, and c knows no more after it for which: the history says where in it c
+// is, and forgets that at the end. Otherwise two places to which different ways with as many steps lead
+// would be taken for one.
 func (c *Context) block(label string, cond condition, mode SleepState, objs ...acc) {
+	history := c.hist
 	c.sleep.cond, c.sleep.mode = cond, mode
 	extra := c.sleepObjects(objs, mode)
 	if c.worker != nil || c.holds {
@@ -165,6 +170,7 @@ func (c *Context) block(label string, cond condition, mode SleepState, objs ...a
 			// Taken as part of this step, which declares what the condition reads: at
 			// a later one it might be false again, with c not asleep.
 			c.wakeUp(false)
+			c.Keep(history, keepBlock)
 			return
 		}
 		if c.worker != nil {
@@ -174,8 +180,10 @@ func (c *Context) block(label string, cond condition, mode SleepState, objs ...a
 	}
 	c.sleep.on = true
 	c.lone = 0
+	c.fold(1)
 	c.step(label, &c.sleep, extra...)
 	c.wakeUp(true)
+	c.Keep(history, keepBlock)
 }
 
 func (c *Context) wakeUp(slept bool) {

@@ -210,11 +210,13 @@ func (w *Work) grab(c *Context, op string, timers bool) (was bool) {
 	if !timers {
 		cond = (*grabbableIdle)(w)
 	}
+	history := c.hist
 	if !cond.ready(c) || !w.homeOnly() || !c.coveredBy(w.home.wq) {
 		c.want = true
 		c.stepOn(op, w.name, cond, w.homes()...)
 		c.want = false
 	}
+	c.Keep(history, keepGrab) // with a step or without
 	// From here to the end of the operation interrupts are off: one of this CPU
 	// that operated on w would wait for the grab for ever.
 	c.irqsOff++

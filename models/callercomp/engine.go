@@ -169,13 +169,13 @@ func (e *engine) exclude(c *sim.Context, n *dio.Inode) {
 	if err := n.Exclude(c); err != nil {
 		c.Fail(explore.Assertion, "%v", err)
 	}
-	c.Keep(h, 0)
+	c.Keep(h, 1) // and not as at the end of a step
 }
 
 func (e *engine) admit(c *sim.Context, n *dio.Inode) {
 	h := c.History()
 	n.Admit(c)
-	c.Keep(h, 0)
+	c.Keep(h, 2)
 }
 
 // submit starts an operation without waiting; what has to wait does so on another task.
