@@ -138,9 +138,15 @@ func (s *searching) explain(f *Failure) {
 // says which places the task comes to.
 func (s *searching) diagnose(f *Failure) {
 	const tries = 32
+	made := 0
 	places := map[string]int{}
 	var order []string
-	for range tries {
+	for i := range tries {
+		if i > 0 && s.expired() {
+			f.LeftOut = "not made again as often as it should be: time"
+			break
+		}
+		made = i + 1
 		tr := &tracer{}
 		x := s.replayer(&replay{schedule: f.sched})
 		x.tracing = tr
@@ -161,7 +167,7 @@ func (s *searching) diagnose(f *Failure) {
 		x.coros.stop()
 	}
 	for _, p := range order {
-		f.Details = strings.TrimPrefix(fmt.Sprintf("%s\n%d of %d times: %s", f.Details, places[p], tries, p), "\n")
+		f.Details = strings.TrimPrefix(fmt.Sprintf("%s\n%d of %d times: %s", f.Details, places[p], made, p), "\n")
 	}
 }
 

@@ -45,6 +45,9 @@ type Failure struct {
 	// could be recorded.
 	Trace *Trace
 
+	// LeftOut says what was not done about the failure for want of time (Options.MaxTime), or is empty.
+	LeftOut string
+
 	sched *schedule
 }
 

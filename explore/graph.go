@@ -513,13 +513,17 @@ func (g *stateGraph) way(n uint32, path []uint32, plan []uint8, choices []choice
 }
 
 // cyclic reports whether a state can be reached from itself: then depth-first search must
-// look for livelocks.
-func (g *stateGraph) cyclic() bool {
+// look for livelocks. known is false if that was not found out before the time was over.
+func (g *stateGraph) cyclic(expired func() bool) (yes, known bool) {
 	// Topological order: states with no way left to them go, one after the other.
+	const often = 1 << 16
 	into := make([]uint32, g.nodes.n)
 	for i := range g.ways.n {
 		if w := g.ways.at(i); w.from != noState {
 			into[w.to]++
+		}
+		if i%often == 0 && expired() {
+			return false, false
 		}
 	}
 	var free []uint32
@@ -530,6 +534,9 @@ func (g *stateGraph) cyclic() bool {
 	}
 	gone := 0
 	for ; len(free) > 0; gone++ {
+		if gone%often == 0 && expired() {
+			return false, false
+		}
 		n := free[len(free)-1]
 		free = free[:len(free)-1]
 		for w := g.nodes.at(n).ways; w != noState; w = g.ways.at(w).next {
@@ -539,7 +546,7 @@ func (g *stateGraph) cyclic() bool {
 			}
 		}
 	}
-	return gone < int(g.nodes.n)
+	return gone < int(g.nodes.n), true
 }
 
 func (s *graph) begin(x *Exec) bool {

@@ -19,8 +19,14 @@ func (s *searching) minimise(f *Failure) *Failure {
 			best = g
 		}
 	}
+	if s.expired() {
+		best.LeftOut = "trace not minimised: time"
+	}
 	return best
 }
+
+// expired reports whether the time for the search is over.
+func (s *searching) expired() bool { return s.o.MaxTime > 0 && time.Since(s.start) > s.o.MaxTime }
 
 // The search for an execution with fewer preemptions is given up after this.
 const (
@@ -29,13 +35,13 @@ const (
 )
 
 func (s *searching) fewerPreemptions(f *Failure) *Failure {
-	if f.Preemptions == 0 {
+	if f.Preemptions == 0 || s.expired() {
 		return nil
 	}
 	x := s.replayer(newBounded(f.Preemptions-1, 64<<20))
 	defer x.coros.stop()
 	start := time.Now()
-	for n := 0; n < minimiseExecutions && time.Since(start) < minimiseTime; n++ {
+	for n := 0; n < minimiseExecutions && time.Since(start) < minimiseTime && !s.expired(); n++ {
 		if !x.run() {
 			return nil
 		}
@@ -64,6 +70,9 @@ func (s *searching) measure(g *Failure) *Failure {
 
 // condense reorders the execution of f. It returns nil if that gains nothing.
 func (s *searching) condense(f *Failure) *Failure {
+	if s.expired() {
+		return nil
+	}
 	x := s.replayer(&replay{schedule: f.sched, strict: true})
 	x.run()
 	defer x.coros.stop()
@@ -79,6 +88,9 @@ func (s *searching) condense(f *Failure) *Failure {
 	}
 	best := f
 	for first := range MaxTasks {
+		if s.expired() {
+			break
+		}
 		order := linearise(&x.hist, keep, first)
 		if order == nil {
 			continue

@@ -20,7 +20,8 @@ type Options struct {
 	// MaxExecutions bounds the search; 0 means no bound.
 	MaxExecutions int64
 
-	// MaxTime bounds the search; 0 means no bound.
+	// MaxTime bounds the search, and what is done with its result; 0 means no bound. What takes longer is one
+	// execution, which is not cut short, and the one that records a trace. What is left out says [Failure] LeftOut.
 	MaxTime time.Duration
 
 	// MemoryBytes bounds what the search itself keeps; 0 means 2 GiB. A table

@@ -111,7 +111,14 @@ func (s *searching) again(g *stateGraph) bool {
 	if s.result.Failure != nil && !s.o.KeepGoing || s.heartbeat.halt.Load() || len(s.bounds) > 0 {
 		return false
 	}
-	return g.full || g.cyclic()
+	if g.full {
+		return true
+	}
+	cyclic, known := g.cyclic(s.expired)
+	if !known {
+		s.bounds = append(s.bounds, s.o.MaxTime.String())
+	}
+	return cyclic
 }
 
 // begin resumes an earlier search, if asked to.
@@ -218,9 +225,9 @@ func (s *searching) loop(ctx context.Context, x *Exec) string {
 			if ctx.Err() != nil {
 				return "a request to stop"
 			}
-			if o.MaxTime > 0 && time.Since(s.start) > o.MaxTime {
-				return o.MaxTime.String()
-			}
+		}
+		if s.expired() { // executions may be long
+			return o.MaxTime.String()
 		}
 		s.share(x)
 		if !x.run() {

@@ -381,6 +381,9 @@ func (k *checkCmd) show(c *console, sum *render.Sum, files int, jobs []job, i in
 		// The line of the file tells how many.
 	} else if files == 1 || !a.Agrees() || k.Trace != "" && a.Failure != nil {
 		fmt.Fprintln(out, render.Line(a, w))
+		if a.LeftOut != "" {
+			fmt.Fprintf(out, "     %s\n", a.LeftOut)
+		}
 	}
 	if k.exports() {
 		if err := k.export(a); err != nil {
@@ -535,7 +538,8 @@ type result struct {
 	Seconds    float64 `json:"seconds"`
 	TraceSteps int     `json:"trace_steps"`
 	Replay     string  `json:"replay"`
-	Shared     string  `json:"shared,omitempty"` // version and configuration whose search this was, if not this one's
+	LeftOut    string  `json:"left_out,omitempty"` // for want of time
+	Shared     string  `json:"shared,omitempty"`   // version and configuration whose search this was, if not this one's
 }
 
 // A wait is one task of a failing trace that could not go on.
@@ -567,6 +571,7 @@ func resultOf(a *decide.Answer) result {
 	if a.Failure != nil {
 		r.Replay = a.Failure.Token
 	}
+	r.LeftOut = a.LeftOut
 	if a.Shared != nil {
 		r.Shared = a.Shared.Version + " " + a.Shared.Config.String()
 	}

@@ -29,7 +29,7 @@ type Options struct {
 	// Strategy is a name of [Strategies]; "" is auto.
 	Strategy string
 
-	// MaxTime bounds each case; 0 means no bound.
+	// MaxTime bounds each case, with what is done with its failure; 0 means no bound.
 	MaxTime time.Duration
 
 	// Workers is the number of goroutines that search one case; 0 means 1.
@@ -110,6 +110,11 @@ type Answer struct {
 	Failure    *explore.Failure
 	Trace      *explore.Trace
 
+	// LeftOut says what was left out of the answer for want of time, or is empty.
+	LeftOut string
+
+	deadline time.Time // zero: none
+
 	// NotBegun: the request to stop came before the search.
 	NotBegun bool
 
@@ -185,6 +190,9 @@ func search(ctx context.Context, f *scenario.File, c scenario.Case, o Options) (
 		return a, nil
 	}
 	start := time.Now()
+	if o.MaxTime > 0 {
+		a.deadline = start.Add(o.MaxTime)
+	}
 	eo := explore.Options{VerifyStates: true, MaxTime: o.MaxTime, Workers: o.Workers, MemoryBytes: memoryBytes, MaxSteps: 4000}
 	if f.Slow {
 		eo.MemoryBytes = slowMemoryBytes
@@ -198,6 +206,10 @@ func search(ctx context.Context, f *scenario.File, c scenario.Case, o Options) (
 		err = a.auto(ctx, p, eo)
 	}
 	a.Elapsed = time.Since(start)
+	if a.Failure != nil && a.Failure.LeftOut != "" {
+		a.LeftOut = a.Failure.LeftOut
+	}
+	a.blameChecker()
 	return a, err
 }
 
@@ -220,6 +232,10 @@ func strategy(name string) explore.Strategy {
 // explore makes one search and adds what it found.
 func (a *Answer) explore(ctx context.Context, p *explore.Program, o explore.Options, s explore.Strategy) error {
 	o.Strategy = s
+	given := o.MaxTime.String()
+	if !a.deadline.IsZero() {
+		o.MaxTime = max(time.Until(a.deadline), 1)
+	}
 	r, err := explore.Explore(ctx, p, o)
 	if err != nil {
 		return err
@@ -228,8 +244,11 @@ func (a *Answer) explore(ctx context.Context, p *explore.Program, o explore.Opti
 	a.States = max(a.States, r.States)
 	a.Verdict, a.Failure = r.Verdict, r.Failure
 	a.Scope, a.Bound, _ = strings.Cut(r.Scope, " by ")
+	if a.Bound == o.MaxTime.String() {
+		a.Bound = given // of which this search had the rest
+	}
 	a.Scope, _, _ = strings.Cut(a.Scope, ",")
-	if r.Failure != nil {
+	if r.Failure != nil && r.Verdict == explore.Fails {
 		a.Scope, a.Trace = "exhausted", r.Failure.Trace // a failing execution is a proof of the failure
 	}
 	return nil
@@ -247,10 +266,17 @@ func (a *Answer) auto(ctx context.Context, p *explore.Program, o explore.Options
 			return err
 		}
 	}
-	if a.Verdict == explore.Fails {
+	if a.Verdict == explore.Fails && !internal(a.Failure.Kind) {
 		return a.shorten(ctx, p, o)
 	}
 	return nil
+}
+
+// blameChecker makes the verdict of a failure of the checker itself unknown: nothing is known then about what was asked.
+func (a *Answer) blameChecker() {
+	if a.Failure != nil && internal(a.Failure.Kind) && a.Failure.Kind != explore.StepBound {
+		a.Verdict, a.Scope, a.Bound = explore.Unknown, "bounded", "a fault of the checker or of its model, which should be reported"
+	}
 }
 
 // shortenExecutions bounds the search for a shorter trace, for each number of
@@ -262,8 +288,12 @@ const shortenExecutions = 3000
 func (a *Answer) shorten(ctx context.Context, p *explore.Program, o explore.Options) error {
 	best := *a
 	for n := 0; n <= min(2, best.Failure.Preemptions); n++ {
+		if !a.deadline.IsZero() && time.Until(a.deadline) <= 0 {
+			best.LeftOut = "no shorter trace was looked for: time"
+			break
+		}
 		o.MaxExecutions, o.Workers = shortenExecutions, 1
-		b := Answer{}
+		b := Answer{deadline: a.deadline}
 		if err := b.explore(ctx, p, o, explore.PreemptionBound(n)); err != nil {
 			return err
 		}
@@ -294,6 +324,7 @@ func Replay(f *scenario.File, c scenario.Case, token string) (*Answer, error) {
 	if e, ok := f.Expected(c); ok {
 		a.Expected = e
 	}
+	a.blameChecker()
 	return a, nil
 }
 
@@ -339,6 +370,9 @@ func (a *Answer) Agrees() bool {
 func (a *Answer) Problem() string {
 	if a.Failure == nil {
 		return ""
+	}
+	if a.Verdict == explore.Unknown && internal(a.Failure.Kind) && a.Failure.Kind != explore.StepBound {
+		return "fault of the checker, no answer (" + string(a.Failure.Kind) + "): " + a.Failure.Text
 	}
 	return KindWord(a.Failure.Kind) + ": " + a.Failure.Text
 }
@@ -408,3 +442,11 @@ func Select(f *scenario.File, version, config string) ([]scenario.Case, error) {
 	}
 	return out, nil
 }
+
+// internalKinds are failures of the checker, of a model or of what they promise each other. They say nothing about the protocol
+// that was asked about.
+var internalKinds = []explore.FailKind{explore.Nondeterminism, explore.Panic, explore.BadProgram, explore.Stalled,
+	explore.StrayGoroutine, explore.MemoryLimit, explore.StepBound, sim.HotplugMisuse}
+
+// internal reports whether a failure is one of the checker itself.
+func internal(k explore.FailKind) bool { return slices.Contains(internalKinds, k) }
