@@ -51,7 +51,7 @@ func (p *parser) anyDoubt(words ...string) bool {
 }
 
 // belong are statements that one model alone has.
-var belong = map[string]string{"io-workers": CallerComp, "annotate": CallerComp}
+var belong = map[string]string{"io-workers": CallerComp, "annotate": CallerComp, "timers": TaskComp}
 
 // checkModel reports objects and statements of the other model.
 func (p *parser) checkModel() {
@@ -124,10 +124,16 @@ func (p *parser) checkCPUs() {
 		there(a.cpuPos, a.CPU)
 		for _, s := range a.Steps {
 			there(s.cpuPos, s.CPU)
+			if s.Verb == "down" && f.CPUs == 1 {
+				p.fail(s.Pos, "the machine has one CPU, and the last one can not go down: the kernel answers EBUSY (statement cpus)")
+			}
 		}
 	}
 	for _, b := range f.Bios {
 		there(b.cpuPos, b.CPU)
+		if b.Handler == "hotplugs" && f.CPUs == 1 {
+			p.fail(b.Pos, "the machine has one CPU, and the last one can not go down: the kernel answers EBUSY (statement cpus)")
+		}
 	}
 }
 

@@ -33,6 +33,9 @@ func (f *File) Explain() string {
 			say("It must also hold that %s.", meaning(extras, w))
 		}
 	}
+	for _, text := range f.ignored() {
+		say("Note that %s.", text)
+	}
 	say("")
 	for i := range f.Expects {
 		f.Expects[i].explain(f, say)

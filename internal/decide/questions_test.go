@@ -111,3 +111,19 @@ func TestNoTimeLeft(t *testing.T) {
 		t.Errorf("%v: %s, bounded by %q", err, b.Verdict, b.Bound)
 	}
 }
+
+// TestEndioIsAsked: endio takes the words that the versions of the kernel take.
+func TestEndioIsAsked(t *testing.T) {
+	const head = "model callercomp\nconfig full\ninode X\ninode Y\nmutex M\nring R\n"
+	// Two tasks wait for each other: one for the mutex with which a call is made, the other with it for what the first has to thaw.
+	ask(t, head+"task T: freeze; fallocate X under M; thaw\ntask U: lock M; write X; unlock M\nexpect endio: fails hang\n")
+	ask(t, head+"task T: submit R write X; fallocate X under M; wait R\ntask U: truncate X under M\nexpect endio: holds\n")
+	// Who has frozen the file system can not write to it himself.
+	ask(t, head+"task T: freeze; write X; thaw\nexpect endio 6.5 6.19+endwrite: fails hang\n")
+	ask(t, head+"task T: freeze; fallocate X; thaw\nexpect endio 6.5 6.19+endwrite: fails hang\n")
+	ask(t, head+"task T: freeze; submit R write X; thaw; wait R\nexpect endio 6.19: holds\n")
+	// Nor wait, frozen out, for what it keeps others from: an exclusive section of the engine waits for the thaw.
+	ask(t, head+"task T: submit R write X; wait R\ntask U: write X unaligned; fallocate X\ntask F: freeze; thaw\nexpect endio: holds\n")
+	// One worker does one thing at a time.
+	ask(t, head+"io-workers 1\ntask T: submit R truncate X; freeze; submit R fallocate Y; wait R; thaw; wait R\nexpect endio: fails hang\n")
+}

@@ -151,9 +151,9 @@ func (g *generator) taskComp() {
 			h = "waits for " + other
 		case h == "resubmits" && len(names) > 1 && resubmitted == "" && i+1 < len(names):
 			h, resubmitted = "resubmits "+other+g.maybe(50, fmt.Sprintf(" on cpu %d", g.IntN(g.cpus))), other
-		case h == "hotplugs":
+		case h == "hotplugs" && g.cpus > 1:
 			h = fmt.Sprintf("hotplugs cpu %d", g.cpus-1)
-		case h == "waits" || h == "resubmits":
+		case h == "waits" || h == "resubmits" || h == "hotplugs":
 			h = "plain"
 		}
 		g.say("bio %s%s handler %s%s", n, g.maybe(20, " unflagged"), h, g.maybe(10*i, " parent "+names[0]))
@@ -172,6 +172,9 @@ func (g *generator) taskComp() {
 		default:
 			g.say("irq on cpu %d%s: %s", g.IntN(g.cpus), g.maybe(20, " hard"), steps)
 		}
+	}
+	if g.cpus == 1 {
+		return // no hotplug
 	}
 	switch g.IntN(3) {
 	case 0:

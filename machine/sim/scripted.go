@@ -33,6 +33,9 @@ func (k *Kernel) States(f func(name string, fails bool)) {
 // in which c is about to do different things.
 func (c *Context) Learn(v uint64) { c.fold(v) }
 
+// Migratable reports whether c is a task that may be on another CPU after its next step.
+func (c *Context) Migratable() bool { return c.migratable() }
+
 // Context returns the context of t, for lockdep's handle of it. Only t itself may use it for
 // anything else.
 func (t *Task) Context() *Context { return t.c }

@@ -17,16 +17,23 @@ import (
 
 // engine is the version "endio": the production packages bio, batch and dio,
 // unchanged. A ring is an owner of completions: its I/O asks for its caller. A
-// fallocate and its like exclude on the inode, as does an unaligned write. Freezing
-// excludes on all inodes.
+// fallocate and its like exclude on the inode, as does an unaligned write. A lock
+// of the scenario is one of the program that calls the engine.
+//
+// Below the engine is the kernel, whose file system may be frozen: a write tries sb_writers and
+// leaves the wait for the thaw to a thread of the kernel (io-wq since the fix of 2024, or
+// the engine's own where it has no ring), ends it before its completion is seen, and
+// a call like fallocate waits for the thaw itself, after the engine has drained the inode. A freeze
+// is a call past the engine (FIFREEZE).
 type engine struct {
 	stage   *stage.Stage
 	k       *sim.Kernel
 	mach    *sim.Machine
 	batches *batch.Batches
 	inodes  map[string]*dio.Inode
-	order   []*dio.Inode // in the order of the file
 	ioWq    *sim.IOWorkQueue
+	sb      *sim.SuperBlock  // nil if nobody freezes it: then nobody can tell
+	thawWq  *sim.IOWorkQueue // writes that wait for the thaw, a thread each
 	tasks   map[string]*sim.Task
 	ops     []*op
 	ran     []int // by ring of the file: handlers run
@@ -57,18 +64,36 @@ func startEngine(x *explore.Exec, f *scenario.File, cfg sim.Config) {
 	for _, d := range f.Inodes {
 		n := dio.NewInode(e.mach)
 		e.inodes[d.Name] = n
-		e.order = append(e.order, n)
 		e.k.Root(n)
 	}
 	e.ran = make([]int, len(f.Rings)+1)
 	e.k.Root(&e.ran)
-	workers := max(f.IOWorkers, 2)
+	workers := f.IOWorkers
+	if workers == 0 {
+		workers = 2
+	}
 	if len(f.Rings) > 0 {
 		e.ioWq = e.k.NewIOWorkQueue(nil, workers)
+	}
+	if f.Uses("freeze") || f.Uses("thaw") {
+		e.sb = e.k.NewSuperBlock(nil)
+		e.thawWq = e.k.NewIOWorkQueue(nil, max(1, writes(f)))
 	}
 	for i := range f.Actors {
 		e.actor(f, &f.Actors[i])
 	}
+}
+
+// writes returns how many writes f has.
+func writes(f *scenario.File) (n int) {
+	for i := range f.Actors {
+		for _, st := range f.Actors[i].Steps {
+			if st.Verb == "write" || st.Request == "write" {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 func (e *engine) actor(f *scenario.File, a *scenario.Actor) {
@@ -121,6 +146,10 @@ func (e *engine) step(c *sim.Context, f *scenario.File, acc *account, st *scenar
 	case "submit":
 		e.submit(c, p)
 	case "write", "read":
+		if p.step.Unaligned {
+			e.partial(c, p)
+			return
+		}
 		e.begin(c, p)
 		p.done.Wait(c)
 	case "wait":
@@ -131,15 +160,18 @@ func (e *engine) step(c *sim.Context, f *scenario.File, acc *account, st *scenar
 			}
 		}
 	case "fallocate", "truncate", "clone":
+		if st.Under == "" {
+			e.exclusive(c, e.inodes[st.Name])
+			return
+		}
+		mu := e.stage.Mutex(st.Under)
+		mu.Lock(c)
 		e.exclusive(c, e.inodes[st.Name])
+		mu.Unlock(c)
 	case "freeze":
-		for _, n := range e.order {
-			_ = n.Exclude(c)
-		}
+		e.sb.Freeze(c)
 	case "thaw":
-		for _, n := range e.order {
-			n.Admit(c)
-		}
+		e.sb.Thaw(c)
 	case "signal":
 		e.tasks[st.Name].Signal(c, sim.Signal{})
 	case "spin":
@@ -161,6 +193,10 @@ func (r reaped) Ready(c machine.Context) bool {
 
 func (e *engine) exclusive(c *sim.Context, n *dio.Inode) {
 	e.exclude(c, n)
+	if e.sb != nil { // the call
+		e.sb.StartWriteSync(c)
+		e.sb.EndWriteSync(c)
+	}
 	e.admit(c, n)
 }
 
@@ -188,10 +224,7 @@ func (e *engine) submit(c *sim.Context, p *op) {
 		})
 	case p.step.Unaligned:
 		e.ioWq.QueueID(c, uint64(p.id)+1, "unaligned write", func(c *sim.Context) {
-			e.exclude(c, p.ino)
-			e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id+1), sim.IRQOptions{ID: p.id + 1, Merge: true}, func(c *sim.Context) { p.done.Complete(c) })
-			p.done.Wait(c)
-			e.admit(c, p.ino)
+			e.partial(c, p)
 			bio.End(c, e.batches, &p.bio, nil)
 		})
 	default:
@@ -199,19 +232,47 @@ func (e *engine) submit(c *sim.Context, p *op) {
 	}
 }
 
+// partial writes a part of a block: an exclusive section with a write in it that waits.
+func (e *engine) partial(c *sim.Context, p *op) {
+	e.exclude(c, p.ino)
+	if e.sb != nil {
+		e.sb.StartWrite(c)
+	}
+	e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id+1), sim.IRQOptions{ID: p.id + 1, Merge: true}, func(c *sim.Context) {
+		if e.sb != nil {
+			e.sb.EndWrite(c)
+		}
+		p.done.Complete(c)
+	})
+	p.done.Wait(c)
+	e.admit(c, p.ino)
+}
+
 // begin counts the I/O and gives it to the device, or leaves it with the inode.
 func (e *engine) begin(c *sim.Context, p *op) {
-	if p.step.Unaligned && p.step.Verb == "write" {
-		e.exclusive(c, p.ino)
-	}
 	if p.ino.Begin(c, &p.waiter) {
 		e.device(c, p)
 	}
 }
 
+// device gives the I/O to the kernel, in any context.
 func (e *engine) device(c *sim.Context, p *op) {
-	e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id+1), sim.IRQOptions{ID: p.id + 1, Merge: true}, func(c *sim.Context) {
-		dio.Complete(c, e.batches, p.ino, &p.bio, nil)
+	counted := e.sb != nil && (p.step.Verb == "write" || p.step.Request == "write")
+	start := func(c *sim.Context) {
+		e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id+1), sim.IRQOptions{ID: p.id + 1, Merge: true}, func(c *sim.Context) {
+			if counted {
+				e.sb.EndWrite(c)
+			}
+			dio.Complete(c, e.batches, p.ino, &p.bio, nil)
+		})
+	}
+	if !counted || e.sb.StartWriteTry(c) {
+		start(c)
+		return
+	}
+	e.thawWq.QueueID(c, uint64(p.id)+1, "a write", func(c *sim.Context) {
+		e.sb.StartWrite(c)
+		start(c)
 	})
 }
 

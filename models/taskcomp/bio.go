@@ -30,6 +30,10 @@ type bioState struct {
 	cached    bool // its uncached folio is still in the cache
 	ended     int  // calls of bio_endio
 	cpu       int  // whose list it was added to last
+
+	// For version endio, which tells nobody of its lists, and only if the order is wanted.
+	returned bool   // its bio.End has returned, in an interrupt on cpu
+	before   uint64 // bios of that CPU whose End had returned when its own was called
 }
 
 // bioEndio is bio_endio. Source: block/bio.c, Linux 7.3; the order of steps is in

@@ -56,7 +56,35 @@ func (e *engine) end(c *sim.Context, b *modelBio) {
 	if b.def.Parent == "" {
 		e.m.state[b.id].ended++
 	}
+	if !e.m.fifo || b.def.Parent != "" || !e.bound(c) {
+		bio.End(c, e.all, o, nil)
+		return
+	}
+	st := &e.m.state[b.id]
+	st.cpu = int(c.CPU())
+	for i := range e.m.state {
+		if e.m.state[i].returned && e.m.state[i].cpu == st.cpu {
+			st.before |= 1 << i
+		}
+	}
 	bio.End(c, e.all, o, nil)
+	st.returned = true
+}
+
+// bound reports whether c stays on its CPU from the first to the last step of an end.
+func (e *engine) bound(c *sim.Context) bool { return !c.InTask() || !c.Migratable() }
+
+// checkOrder finds a handler that overtakes one whose bio ended before, on the same CPU.
+func (e *engine) checkOrder(c *sim.Context, b *modelBio) {
+	if !e.m.fifo {
+		return
+	}
+	for i := range e.m.state {
+		if e.m.state[b.id].before>>i&1 == 1 && e.m.state[i].started == 0 {
+			c.Fail(sim.OutOfOrder, "the handler of bio %s runs before that of %s, which ended on cpu %d earlier",
+				b.def.Name, e.m.bios[i].def.Name, e.m.state[i].cpu)
+		}
+	}
 }
 
 // handle is the handler of b.
@@ -84,6 +112,7 @@ func (e *engine) handle(c *sim.Context, b *modelBio, o *bio.Bio) {
 		c.Fail(sim.RunTwice, "the handler of bio %s runs twice, now in %s %q on cpu %d", b.def.Name, c.Kind(), c.Name(), c.CPU())
 	}
 	e.m.checkContext(c, b)
+	e.checkOrder(c, b)
 	e.m.handle(c, b)
 	st.runs++
 	b.done.CompleteAll(c)
