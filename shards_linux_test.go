@@ -150,25 +150,32 @@ func TestFollowQuota(t *testing.T) {
 		followQuota(t, g, g.outer)
 		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 		cmd.Env = append(os.Environ(), "ENDIO_TEST_CHILD=namespace")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWCGROUP, Unshareflags: unix.CLONE_NEWNS}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWCGROUP}
 		out, err := cmd.CombinedOutput()
 		fmt.Printf("%s", out)
 		if err != nil {
 			t.Errorf("in a cgroup namespace: %v", err)
 		}
 	case "namespace":
-		g := &cpuGroup{root: "/sys/fs/cgroup/cpu", file: "cpu.cfs_quota_us", one: "70000", none: "-1"}
-		mount := func() error { return unix.Mount("cgroup", g.root, "cgroup", 0, "cpu") }
-		if _, err := os.Stat(filepath.Join(g.root, g.file)); err != nil {
-			g.root, g.file, g.one, g.none = "/sys/fs/cgroup", "cpu.max", "70000 100000", "max 100000"
-			mount = func() error { return unix.Mount("cgroup2", g.root, "cgroup2", 0, "") }
+		// Mounted in a directory of the test, and not in a mount namespace: that would have copies of
+		// all mounts, and keep file systems that other tests unmount.
+		g := &cpuGroup{root: t.TempDir(), file: "cpu.cfs_quota_us", one: "70000", none: "-1"}
+		kind, data := "cgroup", "cpu"
+		if _, err := os.Stat("/sys/fs/cgroup/cpu"); err != nil {
+			g.file, g.one, g.none = "cpu.max", "70000 100000", "max 100000"
+			kind, data = "cgroup2", ""
 		}
 		if n := cgroup.New(os.DirFS("/")).CPUs(); n != 0 {
 			t.Errorf("with mounts that show no more than their own place: %d processors, want no limit", n)
 		}
-		if err := errors.Join(unix.Unmount(g.root, unix.MNT_DETACH), mount()); err != nil {
+		if err := unix.Mount(kind, g.root, kind, 0, data); err != nil {
 			t.Fatal(err)
 		}
+		defer func() {
+			if err := unix.Unmount(g.root, 0); err != nil {
+				t.Error(err)
+			}
+		}()
 		followQuota(t, g, g.root)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -240,17 +241,35 @@ func powerCut(t *testing.T, m *mount) bool {
 	if err != nil {
 		return false
 	}
-	if err := unmount(m.dir); err != nil {
-		t.Fatalf("unmount after the outage: %v", err)
-	}
-	var fstype string
-	for _, fstype = range fsKinds[1:] {
-		if err = unix.Mount(m.device, m.dir, fstype, 0, ""); err == nil {
+	// A mount namespace that somebody makes meanwhile has a copy of the mount: then the
+	// file system stays as it is, shut down, until that one is gone.
+	for range 300 {
+		if err := unmount(m.dir); err != nil {
+			t.Fatalf("unmount after the outage: %v", err)
+		}
+		mountAgain(t, m)
+		f, err := os.Open(filepath.Join(m.dir, "file"))
+		if err == nil {
+			f.Close()
+		}
+		if !errors.Is(err, syscall.EIO) {
 			return true
+		}
+		time.Sleep(100 * time.Millisecond) // sleep: nobody tells when a namespace ends
+	}
+	t.Fatal("after the outage the file system stays shut down: is it mounted in another mount namespace too?")
+	return false
+}
+
+// mountAgain mounts what was unmounted.
+func mountAgain(t *testing.T, m *mount) {
+	var err error
+	for _, fstype := range fsKinds[1:] {
+		if err = unix.Mount(m.device, m.dir, fstype, 0, ""); err == nil {
+			return
 		}
 	}
 	t.Fatalf("mount after the outage: %v", err)
-	return false
 }
 
 // TestCrashDetects has a writer that acknowledges what it has not synced: the outage
