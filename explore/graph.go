@@ -513,17 +513,18 @@ func (g *stateGraph) way(n uint32, path []uint32, plan []uint8, choices []choice
 }
 
 // cyclic reports whether a state can be reached from itself: then depth-first search must
-// look for livelocks. known is false if that was not found out before the time was over.
-func (g *stateGraph) cyclic(expired func() bool) (yes, known bool) {
-	// Topological order: states with no way left to them go, one after the other.
+// look for livelocks. It takes seconds where there are many states, so it asks stopped at
+// times; known is false if that said so before it was found out.
+func (g *stateGraph) cyclic(stopped func() bool) (yes, known bool) {
 	const often = 1 << 16
+	// Topological order: states with no way left to them go, one after the other.
 	into := make([]uint32, g.nodes.n)
 	for i := range g.ways.n {
+		if i%often == 0 && stopped() {
+			return false, false
+		}
 		if w := g.ways.at(i); w.from != noState {
 			into[w.to]++
-		}
-		if i%often == 0 && expired() {
-			return false, false
 		}
 	}
 	var free []uint32
@@ -534,7 +535,7 @@ func (g *stateGraph) cyclic(expired func() bool) (yes, known bool) {
 	}
 	gone := 0
 	for ; len(free) > 0; gone++ {
-		if gone%often == 0 && expired() {
+		if gone%often == 0 && stopped() {
 			return false, false
 		}
 		n := free[len(free)-1]

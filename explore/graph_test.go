@@ -112,3 +112,33 @@ func TestUndeclaredState(t *testing.T) {
 		}
 	}
 }
+
+// TestLookForCycles stops a search while it looks for cycles in the states that it found: that is
+// no proof that there are none. And who looks is alive, although no task takes a step.
+func TestLookForCycles(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 7))
+	o := Options{Strategy: Cached(), Workers: 1, VerifyStates: true, KeepGoing: true, NoMinimise: true}
+	if err := o.complete(); err != nil {
+		t.Fatal(err)
+	}
+	s := newSearch(randomProgram(randomTasks(rng, 5), true), &o)
+	xs := s.workers()
+	s.search(context.Background(), xs)
+	g := xs[0].strat.(*graph).g
+	beats := s.heartbeat.beats.Load()
+	if s.again(context.Background(), g) || len(s.bounds) > 0 {
+		t.Fatalf("a search of %d states without a cycle is to be done again, bounded by %q", g.nodes.n, s.bounds)
+	}
+	if s.heartbeat.beats.Load() == beats {
+		t.Error("the watchdog takes who looks for cycles for stalled")
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	stop()
+	s.result.Failures, s.result.Failure = nil, nil
+	if s.again(ctx, g) || len(s.bounds) == 0 {
+		t.Error("a search that was stopped goes on")
+	}
+	if s.conclude(xs); s.result.Verdict != Unknown {
+		t.Errorf("verdict %v, scope %q, want unknown", s.result.Verdict, s.result.Scope)
+	}
+}

@@ -76,7 +76,7 @@ func (s *searching) run(ctx context.Context) {
 	xs := s.workers()
 	if s.err = s.begin(xs); s.err == nil && s.result.Failure == nil { // can be resumed, and is deterministic
 		s.search(ctx, xs)
-		if g, ok := xs[0].strat.(*graph); ok && s.again(g.g) {
+		if g, ok := xs[0].strat.(*graph); ok && s.again(ctx, g.g) {
 			s.o.depthFirst = true
 			xs = s.workers()
 			s.search(ctx, xs)
@@ -107,16 +107,21 @@ func (s *searching) search(ctx context.Context, xs []*Exec) {
 // again reports whether states have to be searched depth first: only that way are cycles
 // of states found on an execution, so that one can tell whether they are livelocks, and can a
 // search go on whose table is full.
-func (s *searching) again(g *stateGraph) bool {
+func (s *searching) again(ctx context.Context, g *stateGraph) bool {
 	if s.result.Failure != nil && !s.o.KeepGoing || s.heartbeat.halt.Load() || len(s.bounds) > 0 {
 		return false
 	}
 	if g.full {
 		return true
 	}
-	cyclic, known := g.cyclic(s.expired)
+	by := ""
+	cyclic, known := g.cyclic(func() bool {
+		s.heartbeat.beats.Add(1) // no task steps meanwhile, and none is stalled
+		by = s.over(ctx)
+		return by != "" || s.heartbeat.halt.Load()
+	})
 	if !known {
-		s.bounds = append(s.bounds, s.o.MaxTime.String())
+		s.bounded(by)
 	}
 	return cyclic
 }
@@ -222,12 +227,9 @@ func (s *searching) loop(ctx context.Context, x *Exec) string {
 		}
 		if n&63 == 0 {
 			s.estimate(x)
-			if ctx.Err() != nil {
-				return "a request to stop"
-			}
 		}
-		if s.expired() { // executions may be long
-			return o.MaxTime.String()
+		if by := s.over(ctx); by != "" { // at each: executions may be long
+			return by
 		}
 		s.share(x)
 		if !x.run() {
@@ -250,6 +252,17 @@ func (s *searching) loop(ctx context.Context, x *Exec) string {
 			return ""
 		}
 	}
+}
+
+// over returns what ends the search before its end, or "".
+func (s *searching) over(ctx context.Context) string {
+	switch {
+	case ctx.Err() != nil:
+		return "a request to stop"
+	case s.expired():
+		return s.o.MaxTime.String()
+	}
+	return ""
 }
 
 // failed notes the failures of the last execution. It returns true if the search
