@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -41,7 +42,9 @@ func run(t *testing.T, e *endio.Engine, in endio.Where, op *endio.Op) {
 		<-done
 		return
 	}
-	q, err := e.NewQueue(endio.QueueOptions{})
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	q, err := e.NewQueue(endio.QueueOptions{OwnThread: ownTurns.Add(1)%2 == 0})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +55,9 @@ func run(t *testing.T, e *endio.Engine, in endio.Where, op *endio.Op) {
 		t.Errorf("Close = %v after %d handlers, want nil after 1", err, calls)
 	}
 }
+
+// ownTurns makes every other queue of run one of its own thread.
+var ownTurns atomic.Int32
 
 var contexts = []endio.Where{endio.Inline, endio.Task, endio.Caller}
 
@@ -400,7 +406,9 @@ func TestAllContextsAtOnce(t *testing.T) {
 
 // ownBlock writes block g of f and reads it back, again and again.
 func ownBlock(e *endio.Engine, f *endio.File, g, rounds int) error {
-	q, err := e.NewQueue(endio.QueueOptions{})
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	q, err := e.NewQueue(endio.QueueOptions{OwnThread: g%2 == 1}) // one of two Callers
 	if err != nil {
 		return err
 	}
@@ -478,22 +486,26 @@ func TestNoAllocations(t *testing.T) {
 					<-done
 				})
 			}
-			q, err := e.NewQueue(endio.QueueOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
 			ops := make([]*endio.Op, 16)
 			for i := range ops {
 				ops[i] = &endio.Op{File: f, Kind: kind, Buf: e.AlignedBuffer(block), Off: int64(i * block), Done: func(*endio.Context, *endio.Op) {}}
 			}
-			measure(fmt.Sprint("caller ", kind), 16, func() {
-				if err := errors.Join(q.Submit(ops...), q.Drain()); err != nil {
+			runtime.LockOSThread()
+			for _, o := range []endio.QueueOptions{{}, {OwnThread: true}, {OwnThread: true, Together: 4}} {
+				q, err := e.NewQueue(o)
+				if err != nil {
 					t.Fatal(err)
 				}
-			})
-			if err := q.Close(); err != nil {
-				t.Error(err)
+				measure(fmt.Sprintf("caller %v %+v", kind, o), 16, func() {
+					if err := errors.Join(q.Submit(ops...), q.Drain()); err != nil {
+						t.Fatal(err)
+					}
+				})
+				if err := q.Close(); err != nil {
+					t.Error(err)
+				}
 			}
+			runtime.UnlockOSThread()
 		}
 		buf := e.AlignedBuffer(block)
 		measure("ReadAt", 1, func() {

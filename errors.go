@@ -22,6 +22,9 @@ var (
 	// ErrInHandler: a handler closed what runs it, and would wait for itself.
 	ErrInHandler = errors.New("called by a handler for which it would have to wait")
 
+	// ErrThread: a queue with [QueueOptions.OwnThread] was called on another thread.
+	ErrThread = errors.New("called on another thread than the queue's own")
+
 	// ErrGoexit: a handler has ended its goroutine with runtime.Goexit, as FailNow of a
 	// test does. It is the Value of a [HandlerPanic].
 	ErrGoexit = errors.New("the handler ended its goroutine (runtime.Goexit)")

@@ -26,6 +26,7 @@ type Flight struct {
 	Held    bool          `json:"held"`              // held back by Truncate or the like, or in line for the inode
 	Led     bool          `json:"led"`               // somebody waits in the kernel for it
 	Waiting int           `json:"waiting"`           // goroutines that wait for its ring besides
+	Queue   string        `json:"queue,omitempty"`   // with [QueueOptions.OwnThread]: where it was opened, and the thread that alone can complete this
 }
 
 // State says where the operation is: "held back" by an exclusive section or in line for its inode,
@@ -89,7 +90,7 @@ func (e *Engine) sight(now time.Time) (all, old []Flight) {
 		all = append(all, f)
 	}
 	for _, h := range e.m.Flights() {
-		f := Flight{Op: flightOps[h.Op], Off: h.Off, Len: h.Len, In: "call", Shard: int(h.CPU), Started: h.Started, Led: h.Led, Waiting: int(h.Waiting)}
+		f := Flight{Op: flightOps[h.Op], Off: h.Off, Len: h.Len, In: "call", Shard: int(h.CPU), Started: h.Started, Led: h.Led, Waiting: int(h.Waiting), Queue: h.Owner}
 		if h.File != nil {
 			f.Path = h.File.F.Name()
 		}
@@ -166,7 +167,8 @@ func (e *Engine) watchdog() {
 			for _, f := range old {
 				e.m.Report(func() {
 					e.opts.Logger.Warn("endio: an operation does not complete", "op", f.Op, "file", f.Path, "offset", f.Off, "bytes", f.Len, "context", f.In,
-						"handler", f.Handler, "age", f.Age, "shard", f.Shard, "state", f.State(), "waiters", f.Waiting)
+						"handler", f.Handler, "age", f.Age, "shard", f.Shard, "state", f.State(), "waiters", f.Waiting,
+						"only completed by", cmp.Or(f.Queue, "anybody"))
 				})
 			}
 			_, stuck := e.sightHandlers(now)

@@ -4,6 +4,8 @@ package endio
 
 import (
 	"fmt"
+	"path/filepath"
+	"runtime"
 
 	"endio/batch"
 	"endio/machine"
@@ -33,6 +35,25 @@ type QueueOptions struct {
 	// Depth is how many operations the kernel has at a time, a power of two; 0 means
 	// that of the engine. More can be submitted: they wait their turn.
 	Depth int
+
+	// OwnThread makes the queue that of the calling thread, to which its goroutine must be
+	// locked (runtime.LockOSThread) until the queue is closed: for loops that own a thread, and come
+	// back to their queue all the time. The kernel then has to interrupt nobody to
+	// complete an operation. What it costs: an operation is over when the owner comes, and not
+	// before. Whoever drains a file with operations of the queue in flight waits until the owner
+	// next calls the queue, or a call of this package that waits; so the owner must not
+	// wait for anybody who may drain, by a channel or a lock, and must close
+	// the queue before its goroutine ends. A cancel waits for the owner too, and so does a file that another
+	// goroutine closes, before the system lets go of it. Calls from another thread fail with
+	// [ErrThread]. One such queue to a thread. Before Linux 6.1 and without io_uring it is a queue
+	// like others.
+	OwnThread bool
+
+	// Together lets a Reap of an OwnThread queue that was asked for several handlers wait
+	// for up to so many completions before it runs the first: fewer wake-ups, and the first handler
+	// waits for the last operation of them, so not for files on devices of different
+	// speed. 0 means 1; at most 64.
+	Together int
 }
 
 // NewQueue returns a queue for the calling goroutine, or for another one to which
@@ -47,8 +68,19 @@ func (e *Engine) NewQueue(o QueueOptions) (*Queue, error) {
 	if o.Depth < 2 || o.Depth > 1<<14 || o.Depth&(o.Depth-1) != 0 {
 		return nil, fmt.Errorf("new queue: depth %d: %w: want a power of two from 2 to %d", o.Depth, ErrInvalid, 1<<14)
 	}
+	if o.Together < 0 || o.Together > host.MaxTogether || o.Together > 1 && !o.OwnThread {
+		return nil, fmt.Errorf("new queue: together %d: %w: want 0 to %d, and more than 1 only with OwnThread", o.Together, ErrInvalid, host.MaxTogether)
+	}
 	cpu := e.m.NextCPU()
-	p, err := e.m.OpenPort(cpu, o.Depth)
+	open := e.m.OpenPort
+	if o.OwnThread {
+		_, file, line, _ := runtime.Caller(1)
+		opener := fmt.Sprintf("opened at %s:%d", filepath.Base(file), line)
+		open = func(cpu machine.CPU, entries int) (*host.Port, error) {
+			return e.m.OpenOwnPort(cpu, entries, max(1, o.Together), opener)
+		}
+	}
+	p, err := open(cpu, o.Depth)
 	if err != nil {
 		return nil, fmt.Errorf("new queue: %w", err)
 	}
@@ -75,6 +107,9 @@ func (e *Engine) NewQueue(o QueueOptions) (*Queue, error) {
 func (q *Queue) Submit(ops ...*Op) error {
 	if q.closed {
 		return fmt.Errorf("submit: queue: %w", ErrClosed)
+	}
+	if err := q.checkThread("submit"); err != nil {
+		return err
 	}
 	for i, op := range ops {
 		op.In = Caller
@@ -108,8 +143,14 @@ func (q *Queue) Reap(n int) (int, error) {
 	if q.e.m.InInline() {
 		return 0, fmt.Errorf("reap: %w", ErrWouldBlock)
 	}
+	if err := q.checkThread("reap"); err != nil {
+		return 0, err
+	}
 	start := q.reaped
 	q.port.Expect(q.inFlight)
+	if n <= 0 {
+		q.port.Post() // there will be no wait
+	}
 	q.depth++
 	defer q.leave() // a handler may end the goroutine
 	for {
@@ -120,7 +161,7 @@ func (q *Queue) Reap(n int) (int, error) {
 		if done >= n || q.inFlight == 0 {
 			break
 		}
-		if !q.port.Lead(q.c.h) {
+		if !q.port.Lead(q.c.h, n-done) {
 			q.owner.Wait(q.c.h, reapTarget{q, q.reaped + 1})
 		}
 	}
@@ -151,8 +192,22 @@ func (q *Queue) Drain() error {
 	return nil
 }
 
-// Flush gives what handlers have submitted to the kernel.
+// Flush gives what handlers have submitted to the kernel. On another thread than that of a
+// queue with [QueueOptions.OwnThread] it does nothing.
 func (q *Queue) Flush() { q.port.Flush() }
+
+// checkThread refuses calls that the kernel would refuse. Handlers run in a Reap that was
+// looked at already.
+func (q *Queue) checkThread(op string) error {
+	if q.depth > 0 || q.port.Owned() {
+		return nil
+	}
+	return fmt.Errorf("%s: queue: %w: lock the goroutine to its thread (runtime.LockOSThread) before NewQueue, and keep it locked until Close", op, ErrThread)
+}
+
+// OwnThread reports whether the queue has a ring of its thread's own, as
+// [QueueOptions.OwnThread] asks for.
+func (q *Queue) OwnThread() bool { return q.port.Owner() != 0 }
 
 // RunOne and Ready make a Queue what the waits of its owner help with.
 // They are not for users.
@@ -161,7 +216,8 @@ func (q *Queue) RunOne(c machine.Context) bool { return q.owner.RunOne(c) }
 // Ready reports whether RunOne has something to run.
 func (q *Queue) Ready(c machine.Context) bool { return q.owner.Ready(c) }
 
-// Close drains the queue and closes it. Its handlers can't close it.
+// Close drains the queue and closes it. Its handlers can't close it. A queue with
+// [QueueOptions.OwnThread] whose thread has ended can be closed by anybody if nothing was in flight.
 func (q *Queue) Close() error {
 	if q.closed {
 		return fmt.Errorf("close queue: %w", ErrClosed)
@@ -171,6 +227,14 @@ func (q *Queue) Close() error {
 	}
 	if q.e.m.InInline() {
 		return fmt.Errorf("close queue: %w", ErrWouldBlock)
+	}
+	if err := q.checkThread("close"); err != nil {
+		if !q.port.OwnerEnded() {
+			return err
+		}
+		if q.inFlight > 0 {
+			return fmt.Errorf("close queue: %w, which has ended with %d operations in flight: nobody can complete them any more; close the queue before its goroutine ends", ErrThread, q.inFlight)
+		}
 	}
 	if err := q.Drain(); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -32,7 +33,9 @@ func shardsUnderLoad(t *testing.T, e *endio.Engine, most int, d time.Duration) {
 			rng := rand.New(rand.NewPCG(uint64(w), 5))
 			s := &soaker{t: t, e: e, f: f, w: w, submitted: &submitted, completed: &completed, oldest: &oldest}
 			if w%4 == 2 {
-				q, err := e.NewQueue(endio.QueueOptions{Depth: 16})
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+				q, err := e.NewQueue(endio.QueueOptions{Depth: 16, OwnThread: w >= 4})
 				if err != nil {
 					t.Error(err)
 					return

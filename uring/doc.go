@@ -21,7 +21,7 @@
 // A Ring takes no lock. Its methods belong to one of two sides, and each side
 // wants one goroutine at a time, which the caller sees to with a lock for each:
 //
-//	submission (S): Next, Free, Unsubmitted, Publish, Submit, and the SQEs
+//	submission (S): Next, Free, Unsubmitted, Publish, Submit, SubmitAndFlush, and the SQEs
 //	completion (C): Reap
 //	both:           SubmitAndWait, Drain, Close
 //	neither:        Enter, Wait, Flush, Ready, Overflowed, Lost, Wake, CancelAll

@@ -143,10 +143,17 @@ func (r *Ring) Publish() uint32 {
 //
 // Submit does not tell the Go scheduler: it is for requests that the kernel
 // starts without blocking, which is what io_uring does by design. Side: S.
-func (r *Ring) Submit() (int, error) {
+func (r *Ring) Submit() (int, error) { return r.submit(0) }
+
+// SubmitAndFlush is [Ring.Submit] and [Ring.Flush] in one system call, which is
+// what a DEFER_TASKRUN ring needs to make progress without a wait. It makes none if
+// there is nothing to submit. Side: S.
+func (r *Ring) SubmitAndFlush() (int, error) { return r.submit(enterGetEvents) }
+
+func (r *Ring) submit(flags uint32) (int, error) {
 	total := 0
 	for n := r.Publish(); n > 0; n = r.next - r.sqHead.Load() {
-		took, errno := r.enter(n, 0, 0, nil, false)
+		took, errno := r.enter(n, 0, flags, nil, false)
 		total += int(took)
 		if errno == syscall.EINTR {
 			continue

@@ -53,13 +53,13 @@ func (b *busyPorts) appendTo(list []*Port) []*Port {
 	return append(list, b.list...)
 }
 
-// lead returns a port with requests in flight and no leader, whose leadMu it has locked,
-// or nil.
+// lead returns a port with requests in flight and no leader, which is not a thread's own and
+// whose leadMu it has locked, or nil.
 func (b *busyPorts) lead() *Port {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, p := range b.list {
-		if p.inFlight.Load() > 0 && p.leadMu.TryLock() {
+		if p.owner == 0 && p.inFlight.Load() > 0 && p.leadMu.TryLock() {
 			return p
 		}
 	}

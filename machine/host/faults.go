@@ -267,6 +267,13 @@ func (w *faulty) shortenLocked(r *Request) {
 	}
 }
 
+// inside returns how many requests are in the real device.
+func (w *faulty) inside() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.stand)
+}
+
 func (w *faulty) flush() error {
 	w.mu.Lock()
 	if w.strikesLocked(faultFull, w.f.Full) {

@@ -7,6 +7,7 @@ import "endio/machine"
 // A Flight is a request that a port has started or keeps in line.
 type Flight struct {
 	Port    uint64 // of the machine, in the order of opening
+	Owner   string // of whom the port is, if it is a thread's own
 	Serial  uint64 // of the request in its port; 0: in line
 	CPU     machine.CPU
 	Op      Op
@@ -46,7 +47,7 @@ func (p *Port) flights(list []Flight) []Flight {
 		for _, v := range r.Vec {
 			n += len(v)
 		}
-		list = append(list, Flight{Port: p.id, Serial: serial, CPU: p.rc.cpu, Op: r.Op, File: r.File, Off: r.Off, Len: n,
+		list = append(list, Flight{Port: p.id, Owner: p.name, Serial: serial, CPU: p.rc.cpu, Op: r.Op, File: r.File, Off: r.Off, Len: n,
 			Started: serial != 0, Led: led, Waiting: waiting, User: r.User, Tag: r.Tag, Handler: r.Handler})
 	}
 	for slot, r := range p.slots {

@@ -81,6 +81,7 @@ type Machine struct {
 	ports   atomic.Pointer[[]*Port] // all; replaced under portsMu
 	busy    busyPorts
 	inlines atomic.Pointer[[]*Port] // that have run Inline handlers; replaced under portsMu
+	owned   atomic.Pointer[[]*Port] // that are a thread's own; replaced under portsMu
 
 	willing  waiterList   // would lead any port
 	sleeping atomic.Int32 // waiters in Sleep that would, or that lead one
@@ -218,7 +219,7 @@ func (m *Machine) OpenPort(cpu machine.CPU, entries int) (*Port, error) {
 	m.openMu.Lock()
 	defer m.openMu.Unlock()
 	if m.reason == "" {
-		d, err := openRing(entries, 2*entries, m.workers)
+		d, err := openRing(entries, 2*entries, m.workers, false)
 		if err == nil && m.countPorts() >= m.seats {
 			if err = m.poller.add(d); err != nil {
 				_ = d.close()
@@ -226,12 +227,7 @@ func (m *Machine) OpenPort(cpu machine.CPU, entries int) (*Port, error) {
 			d.polled = err == nil
 		}
 		if err == nil {
-			p := newPort(m, cpu, d, entries)
-			p.ring = d
-			d.port, d.bufs = p, &buffers{m: m, r: d.r}
-			for i := range registeredFiles {
-				p.fileFree = append(p.fileFree, int32(registeredFiles-1-i))
-			}
+			p := m.newRingPort(cpu, d, entries)
 			m.addPort(p)
 			return p, nil
 		}
@@ -247,11 +243,27 @@ func (m *Machine) OpenPort(cpu machine.CPU, entries int) (*Port, error) {
 	return p, nil
 }
 
-func (m *Machine) countPorts() int {
-	if list := m.ports.Load(); list != nil {
-		return len(*list)
+// newRingPort returns a port on d that is not in the machine's list yet.
+func (m *Machine) newRingPort(cpu machine.CPU, d *ring, entries int) *Port {
+	p := newPort(m, cpu, d, entries)
+	p.ring = d
+	d.port, d.bufs = p, &buffers{m: m, r: d.r}
+	for i := range registeredFiles {
+		p.fileFree = append(p.fileFree, int32(registeredFiles-1-i))
 	}
-	return 0
+	return p
+}
+
+// countPorts returns how many ports there are whose leaders need a thread for it.
+func (m *Machine) countPorts() int {
+	n := 0
+	if list := m.ports.Load(); list != nil {
+		n = len(*list)
+	}
+	if own := m.owned.Load(); own != nil {
+		n -= len(*own)
+	}
+	return n
 }
 
 func (m *Machine) addPort(p *Port) { m.with(&m.ports, p) }
@@ -290,6 +302,7 @@ func (m *Machine) ClosePort(p *Port) error {
 	p.kicks.Wait()
 	m.without(&m.ports, p)
 	m.without(&m.inlines, p)
+	m.without(&m.owned, p)
 	m.busy.drop(p)
 	// Whoever found p in one of those lists may still lead it, and wait in the kernel for
 	// what another has reaped. With nothing in flight it does not come again.
@@ -468,7 +481,9 @@ func (m *Machine) poll(busy []*Port) {
 			continue // served ones have a shard that waits
 		}
 		if !p.isClosed() {
-			p.Flush()
+			if p.owner == 0 {
+				p.Flush()
+			}
 			if p.dev.ready() {
 				p.reap()
 			}

@@ -29,6 +29,7 @@ const (
 	gatherShare = 4
 	gatherMin   = 4
 	gatherMax   = 32
+	gatherOwn   = 8 // at most where each such call brings completions too
 )
 
 // registeredFiles is the size of a port's table of files. A file that finds it
@@ -69,10 +70,11 @@ type Port struct {
 	dev  device
 	ring *ring // the device if it is one, maybe within dev
 
-	served   bool         // a shard's: somebody waits for requests to come
-	closed   bool         // guarded by submitMu
-	enough   atomic.Int32 // requests to gather for one system call
-	limit    int          // requests that the device takes at a time
+	served bool         // a shard's: somebody waits for requests to come
+	closed bool         // guarded by submitMu
+	enough atomic.Int32 // requests to gather for one system call
+	limit  int          // requests that the device takes at a time
+	ownership
 	inFlight atomic.Int64 // submitted and not reaped, backlog included
 	busy     atomic.Bool  // a member of Machine.busy
 	busyAt   int          // and where: its
@@ -130,6 +132,7 @@ func newPort(m *Machine, cpu machine.CPU, dev device, limit int) *Port {
 	p.waking.SetClass(className(wakersWait))
 	lockdep.SetClass(&p.kicks, className(kicksWait))
 	p.id = m.opened.Add(1)
+	p.want, p.together = 1, 1
 	p.Expect(0)
 	if m.cfg.Faults != nil {
 		p.dev = newFaulty(dev, m.cfg.Faults)
@@ -174,8 +177,8 @@ func (p *Port) Submit(flush bool, r *Request) {
 
 // leftLocked notes whether something waits for the next flush.
 func (p *Port) leftLocked(yes bool) {
-	if p.left.Load()&1 == 1 == yes {
-		return
+	if p.owner != 0 || p.left.Load()&1 == 1 == yes {
+		return // the monitor could not flush what is a thread's own
 	}
 	p.left.Add(1)
 	if yes {
@@ -198,6 +201,9 @@ func (p *Port) flushLeft(left uint64) {
 // it through handlers. How many are gathered for one system call depends on it.
 func (p *Port) Expect(n int) {
 	enough := int32(min(max(n/gatherShare, gatherMin), gatherMax))
+	if p.owner != 0 {
+		enough = min(enough, gatherOwn)
+	}
 	if p.enough.Load() != enough {
 		p.enough.Store(enough)
 	}
@@ -281,6 +287,10 @@ func (p *Port) flushLocked() {
 	case syscall.EAGAIN, syscall.EBUSY:
 		p.leftLocked(true)
 		p.retryLocked()
+	case errNotOwner:
+		if p.away.Load() {
+			p.retryLocked() // brings the owner back, who submits with his next wait
+		}
 	default:
 		p.m.bug(fmt.Errorf("submit to port: %w", err))
 	}
@@ -420,6 +430,9 @@ func (c *Context) ExitInline() {
 func (p *Port) wait() {
 	p.submitMu.Lock()
 	p.startLocked()
+	if p.owner != 0 {
+		p.ownWaitLocked()
+	}
 	submit := p.dev.publish()
 	if p.dev.ready() {
 		p.flushLocked()
@@ -477,12 +490,16 @@ func (p *Port) reapAndUnlock() {
 // Lead waits in p until something was reaped, unless c owes something already. It
 // reports false, at once, if another goroutine leads. c is the context of the one
 // goroutine for which all requests of p are.
-func (p *Port) Lead(c *Context) bool {
+//
+// n is how many completions it may wait for together, if the port was opened for that.
+func (p *Port) Lead(c *Context, n int) bool {
 	if !p.leadMu.TryLock() {
 		return false
 	}
 	if !c.owes() { // what an earlier leader has reaped brings no completion
+		p.want = uint32(max(1, min(n, p.together)))
 		p.wait()
+		p.want = 1
 		p.reap()
 	}
 	p.leave()
@@ -505,7 +522,7 @@ func (p *Port) passOn() {
 	if p.quiescing.Load() > 0 {
 		p.followers.wakeAll()
 	}
-	if p.inFlight.Load() != 0 && !p.followers.wakeOne() {
+	if p.inFlight.Load() != 0 && !p.followers.wakeOne() && p.owner == 0 {
 		p.m.willing.wakeOne()
 	}
 }

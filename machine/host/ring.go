@@ -14,6 +14,7 @@ type ring struct {
 	r    *uring.Ring
 	port *Port
 	bufs *buffers
+	own  bool // of one thread: see own.go
 
 	polled bool                   // its leader waits as a goroutine when threads are scarce
 	note   lockdep.Chan[struct{}] // of the poller, for the leader; has room for one
@@ -24,13 +25,20 @@ type ring struct {
 }
 
 // openRing opens a ring that any goroutine may use; see package uring on why that
-// excludes DEFER_TASKRUN.
+// excludes DEFER_TASKRUN. With own it has that, and belongs to the calling thread; see
+// [Machine.OpenOwnPort].
 //
 // Where threads are scarce workers bounds those of the kernel, which does what can not
 // be done without blocking with up to four a processor and a submitting thread, of
 // which the Go runtime has many, and takes no account of what is left for others.
-func openRing(sqEntries, cqEntries int, workers uint32) (*ring, error) {
-	r, err := uring.Open(uring.Config{SQEntries: uint32(sqEntries), CQEntries: uint32(cqEntries)})
+func openRing(sqEntries, cqEntries int, workers uint32, own bool) (*ring, error) {
+	cfg := uring.Config{SQEntries: uint32(sqEntries), CQEntries: uint32(cqEntries)}
+	if own {
+		// Without TASKRUN_FLAG, with which each Reap that finds less than it has room for would
+		// enter the kernel: that costs all that the rest gains.
+		cfg.Require = uring.SetupSingleIssuer | uring.SetupDeferTaskrun
+	}
+	r, err := uring.Open(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +47,7 @@ func openRing(sqEntries, cqEntries int, workers uint32) (*ring, error) {
 	}
 	// Without a table of files all requests go by descriptor: slower, no loss.
 	_ = r.RegisterFiles(registeredFiles)
-	return &ring{r: r}, nil
+	return &ring{r: r, own: own}, nil
 }
 
 func (d *ring) start(r *Request, ud uint64) bool {
@@ -96,6 +104,9 @@ func (d *ring) start(r *Request, ud uint64) bool {
 const syncRangeWait = 1 | 2 | 4
 
 func (d *ring) flush() error {
+	if d.own {
+		return d.flushOwn()
+	}
 	_, err := d.r.Submit()
 	return err
 }
@@ -164,7 +175,7 @@ func (d *ring) wait(submit uint32) error {
 	if d.waits%sampleWaits == 0 {
 		start = time.Now()
 	}
-	_, err := d.r.Enter(submit, 1, -1)
+	_, err := d.r.Enter(submit, d.port.want, -1)
 	if d.waits%sampleWaits == 0 {
 		d.average += (time.Since(start) - d.average) / 4
 	}
@@ -185,7 +196,11 @@ func (m *Machine) takeHold() bool {
 }
 
 func (d *ring) wake() {
-	if err := d.r.Wake(wakeData); err == nil {
+	err := d.r.Wake(wakeData)
+	for n := 1; n < d.port.together && err == nil; n++ {
+		err = d.r.Wake(wakeData) // the leader may wait for so many
+	}
+	if err == nil {
 		return
 	}
 	// Kernels before 5.18: a request that does nothing wakes as well.
@@ -257,6 +272,10 @@ func (p *Port) forget(f *File, slot int32) {
 	}
 	delete(p.files, f)
 	if p.ring != nil && !p.closed {
+		if p.owner != 0 && p.owner != threadID() {
+			p.orphans = append(p.orphans, slot)
+			return
+		}
 		if err := p.ring.r.UpdateFiles(int(slot), []int32{-1}); err != nil {
 			p.m.bug(err)
 			return

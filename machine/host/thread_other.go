@@ -23,3 +23,6 @@ func threadID() uint64 {
 	}
 	return id
 }
+
+// threadEnded is for ports that only Linux has.
+func threadEnded(uint64) bool { return false }

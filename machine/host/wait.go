@@ -73,8 +73,8 @@ func (w *waiter) wake() {
 // sleep returns when w was woken or has reaped something.
 //
 // If it has a port of its own (own), it leads that, or waits for a note. Else it
-// leads any port that has requests in flight and no leader. It can wait in one
-// only: while it sleeps, the monitor reaps those that nobody waits in.
+// leads any port that has requests in flight and no leader; but a thread with a port of its
+// own leads that. It can wait in one only: while it sleeps, the monitor reaps those that nobody waits in.
 func (w *waiter) sleep(m *Machine, own *Port) {
 	if w.woken.Swap(false) {
 		w.drainNote()
@@ -88,6 +88,10 @@ func (w *waiter) sleep(m *Machine, own *Port) {
 	m.sleeping.Add(1)
 	defer m.sleeping.Add(-1)
 	m.watch()
+	if p := m.ownPort(); p != nil {
+		w.sleepAt(p) // others may wait for what only this thread can bring
+		return
+	}
 	if p := m.lead(w); p != nil {
 		w.leadOnce(p)
 		return
