@@ -19,7 +19,8 @@ func limits(r *rig.Report) []rig.Limit {
 		name := w.Section + "/" + w.Name
 		switch w.Section {
 		case "depth":
-			depthLimit(&all, name, w)
+			depthLimit(&all, name, w, "caller")
+			depthLimit(&all, name, w, "caller, own thread")
 		case "context":
 			// The kernel gained 37% where the caller completes instead of a worker (E1). Task has no such
 			// hand-off, so what stands for the kernel's worker is the design that has one.
@@ -85,15 +86,15 @@ func during(time, rate rig.Value) rig.Value {
 const flat = 1.5
 
 // depthLimit wants more IOPS than fio's, or the same for less CPU.
-func depthLimit(all *rig.Limits, name string, w *rig.Row) {
-	speed, cpu := w.Ratio("caller", "fio", rig.KIOPS), w.Ratio("caller", "fio", rig.CPU)
+func depthLimit(all *rig.Limits, name string, w *rig.Row, peer string) {
+	speed, cpu := w.Ratio(peer, "fio", rig.KIOPS), w.Ratio(peer, "fio", rig.CPU)
 	if strings.HasPrefix(w.Name, "page cache") {
-		all.AtLeast(name, "caller IOPS / fio's", speed, 1.3)
+		all.AtLeast(name, peer+" IOPS / fio's", speed, 1.3)
 		return
 	}
-	text := "caller beside fio: the better of IOPS / 1.1 and, at fio's IOPS, 0.9 / CPU"
+	text := peer + " beside fio: the better of IOPS / 1.1 and, at fio's IOPS, 0.9 / CPU"
 	if speed.Open == "" && cpu.Open == "" {
-		text = fmt.Sprintf("caller IOPS / fio's is %.2f and CPU %.2f: the better of IOPS / 1.1 and, at fio's IOPS, 0.9 / CPU", speed.V, cpu.V)
+		text = fmt.Sprintf("%s IOPS / fio's is %.2f and CPU %.2f: the better of IOPS / 1.1 and, at fio's IOPS, 0.9 / CPU", peer, speed.V, cpu.V)
 		score := speed.V / 1.1
 		if speed.V >= 1 {
 			score = max(score, 0.9/cpu.V)

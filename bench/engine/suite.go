@@ -51,7 +51,8 @@ func specs(file, ram string) []rig.Spec {
 		for _, depth := range []int{16, 64} {
 			row := fmt.Sprintf("%s/%d", p, depth)
 			all.add(p, rig.Spec{Section: "depth", Row: row, Peer: "fio", How: "fio", Depth: depth},
-				rig.Spec{Section: "depth", Row: row, Peer: "caller", How: "caller", Depth: depth})
+				rig.Spec{Section: "depth", Row: row, Peer: "caller", How: "caller", Depth: depth},
+				rig.Spec{Section: "depth", Row: row, Peer: "caller, own thread", How: "own", Depth: depth})
 		}
 	}
 	// The bare system call in a loop is the ceiling for whoever has the kernel copy the data.

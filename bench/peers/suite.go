@@ -13,9 +13,10 @@ import (
 
 // Peers, by the ways in which they are measured.
 const (
-	fio      = "fio"      // io_uring, fixed buffers, registered files, batches
-	osFile   = "os.File"  // a goroutine for each of the depth
-	caller   = "caller"   // endio, one goroutine on one queue
+	fio      = "fio"     // io_uring, fixed buffers, registered files, batches
+	osFile   = "os.File" // a goroutine for each of the depth
+	caller   = "caller"  // endio, one goroutine on one queue
+	own      = "caller, own thread"
 	task     = "task"     // endio, handlers on workers
 	inline   = "inline"   // endio, handlers on the reaper
 	blocking = "blocking" // endio's ReadAt and WriteAt, a goroutine for each of the depth
@@ -40,6 +41,9 @@ func specs(file, ram string) []rig.Spec {
 	add := func(one rig.Spec, peers ...string) {
 		for _, peer := range peers {
 			one.Peer, one.How = peer, peer
+			if peer == own {
+				one.How = "own"
+			}
 			all = append(all, one)
 		}
 	}
@@ -52,7 +56,7 @@ func specs(file, ram string) []rig.Spec {
 		for _, write := range []bool{false, true} {
 			for _, depth := range []int{1, 16, 64} {
 				add(rig.Spec{Section: "depth", Row: fmt.Sprintf("%s/%s/%d", place, kinds[write], depth), Place: place, Write: write, Depth: depth},
-					fio, caller, task, inline, blocking, osFile)
+					fio, caller, own, task, inline, blocking, osFile)
 			}
 		}
 	}
@@ -87,8 +91,10 @@ func limits(r *rig.Report) []rig.Limit {
 func depthLimits(all *rig.Limits, name string, w *rig.Row) {
 	deep := !strings.HasSuffix(name, "/1")
 	if deep {
-		all.AtLeast(name, "caller IOPS / fio's", w.Ratio(caller, fio, rig.KIOPS), 1)
-		all.AtMost(name, "caller CPU / fio's", w.Ratio(caller, fio, rig.CPU), 1.1)
+		for _, peer := range []string{caller, own} {
+			all.AtLeast(name, peer+" IOPS / fio's", w.Ratio(peer, fio, rig.KIOPS), 1)
+			all.AtMost(name, peer+" CPU / fio's", w.Ratio(peer, fio, rig.CPU), 1.1)
+		}
 		all.AtMost(name, "task CPU / fio's", w.Ratio(task, fio, rig.CPU), 1.5)
 		all.AtMost(name, "task p99 / fio's", w.Ratio(task, fio, rig.P99), 1.5)
 	} else {
@@ -100,7 +106,7 @@ func depthLimits(all *rig.Limits, name string, w *rig.Row) {
 		all.AtMost(name, "blocking p99 / os.File's", w.Ratio(blocking, osFile, rig.P99), 0.2)
 		all.AtMost(name, "blocking p99 by turns / os.File's", w.Ratio(blocking, osFile, rig.P99Turn), 0.2)
 	}
-	for _, peer := range []string{caller, task, inline} {
+	for _, peer := range []string{caller, own, task, inline} {
 		// Less than one in a hundred is the runtime's own, not the operation's.
 		all.AtMost(name, peer+" allocations per operation", w.Get(peer, rig.Allocs), 0.01)
 	}

@@ -31,6 +31,7 @@ func TestLimits(t *testing.T) {
 		"depth/ext4/read/64": {
 			fio:      {rig.KIOPS: 100, rig.CPU: 4, rig.P99: 100},
 			caller:   {rig.KIOPS: 99, rig.CPU: 4.4, rig.Allocs: 0},
+			own:      {rig.KIOPS: 101, rig.CPU: 4.5, rig.Allocs: 0},
 			task:     {rig.CPU: 6.1, rig.P99: 150, rig.Allocs: 0.5},
 			blocking: {rig.KIOPS: 130, rig.CPU: 7, rig.P99: 21, rig.P99Turn: 20},
 			osFile:   {rig.KIOPS: 100, rig.CPU: 10, rig.P99: 100, rig.P99Turn: 100},
@@ -43,6 +44,9 @@ func TestLimits(t *testing.T) {
 	want := []string{
 		"MISSED depth/ext4/read/64: caller IOPS / fio's 0.99, want at least 1",
 		"holds  depth/ext4/read/64: caller CPU / fio's 1.1, want at most 1.1",
+		"holds  depth/ext4/read/64: caller, own thread IOPS / fio's 1.01, want at least 1",
+		"MISSED depth/ext4/read/64: caller, own thread CPU / fio's 1.12, want at most 1.1",
+		"holds  depth/ext4/read/64: caller, own thread allocations per operation 0, want at most 0.01",
 		"MISSED depth/ext4/read/64: task CPU / fio's 1.52, want at most 1.5",
 		"holds  depth/ext4/read/64: task p99 / fio's 1.5, want at most 1.5",
 		"holds  depth/ext4/read/64: blocking p99 by turns / os.File's 0.2, want at most 0.2",
@@ -91,7 +95,7 @@ func TestSummary(t *testing.T) {
 // that are torn apart, sections that are not shown.
 func TestSpecs(t *testing.T) {
 	rig.CheckSpecs(t, suite)
-	if got := len(specs("ext4", "")); got != 6*6+2*3+1 {
+	if got := len(specs("ext4", "")); got != 6*7+2*3+1 {
 		t.Errorf("%d measurements without a loop device", got)
 	}
 }

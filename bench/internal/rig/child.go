@@ -76,6 +76,7 @@ var ways = map[string]struct {
 	"uncached":      {measureStream, false},
 	"blocking":      {measureCalls, false},
 	"caller":        {measureCaller, false},
+	"own":           {measureCaller, false}, // with QueueOptions.OwnThread and Together
 	"dsync":         {measureCaller, false}, // with Op.DSync
 	"files":         {measureCaller, false}, // on Spec.Count files in turn
 	"group":         {measureGroups, false},
@@ -319,9 +320,16 @@ func oneLoop(s Spec, loop func(*meter, *recorder, *atomic.Bool) error) (Measurem
 func callerLoop(s Spec, e *endio.Engine, files []*endio.File, meter *meter, rec *recorder, stop *atomic.Bool) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	q, err := e.NewQueue(endio.QueueOptions{Depth: max(2, s.Depth)})
+	o := endio.QueueOptions{Depth: max(2, s.Depth), OwnThread: s.How == "own"}
+	if o.OwnThread {
+		o.Together = min(s.Depth/8, 4)
+	}
+	q, err := e.NewQueue(o)
 	if err != nil {
 		return err
+	}
+	if q.OwnThread() != o.OwnThread {
+		return errors.New("the queue has no ring of its own thread: Linux 6.1 has them")
 	}
 	at := newOffsets(s, 1)
 	ops, err := newOps(s, e, files, at)
