@@ -217,7 +217,7 @@ func (q *Queue) RunOne(c machine.Context) bool { return q.owner.RunOne(c) }
 func (q *Queue) Ready(c machine.Context) bool { return q.owner.Ready(c) }
 
 // Close drains the queue and closes it. Its handlers can't close it. A queue with
-// [QueueOptions.OwnThread] whose thread has ended can be closed by anybody if nothing was in flight.
+// [QueueOptions.OwnThread] that has nothing in flight can be closed on any thread.
 func (q *Queue) Close() error {
 	if q.closed {
 		return fmt.Errorf("close queue: %w", ErrClosed)
@@ -228,13 +228,11 @@ func (q *Queue) Close() error {
 	if q.e.m.InInline() {
 		return fmt.Errorf("close queue: %w", ErrWouldBlock)
 	}
-	if err := q.checkThread("close"); err != nil {
-		if !q.port.OwnerEnded() {
-			return err
-		}
-		if q.inFlight > 0 {
+	if err := q.checkThread("close"); err != nil && q.inFlight > 0 {
+		if q.port.OwnerEnded() {
 			return fmt.Errorf("close queue: %w, which has ended with %d operations in flight: nobody can complete them any more; close the queue before its goroutine ends", ErrThread, q.inFlight)
 		}
+		return err
 	}
 	if err := q.Drain(); err != nil {
 		return err
