@@ -72,8 +72,7 @@ func TestOwnThread(t *testing.T) {
 		q := ownQueue(t, e, together)
 		f, _ := open(t, e, 64*block, endio.Direct)
 		left, ran := 2000, 0
-		var ops []*endio.Op
-		ops = writes(e, f, 16, func(_ *endio.Context, op *endio.Op) {
+		ops := writes(e, f, 16, func(_ *endio.Context, op *endio.Op) {
 			ran++
 			if op.Err != nil || op.N != block {
 				t.Errorf("write = %d, %v", op.N, op.Err)
