@@ -48,6 +48,9 @@ type Context struct {
 	what      string         // see stepOn
 	tail      explore.Object // see worker.finish
 	entering  bool           // an interrupt that has not arrived yet
+	alike     string         // see IRQOptions
+	after     *Context       // of those that are alike the one before
+	line      explore.Object // stands for their arrival
 	dead      bool
 	carrier   *Context // whose explorer task runs this one, or nil
 	covered   bool     // the running step covers one more operation on cover
@@ -158,11 +161,24 @@ func (c *Context) SetHelper(h Helper) {
 func (c *Context) Kind() Kind { return c.kind }
 
 // CPUOf returns the CPU that runs c; see [Context.CPU].
-func (c *Context) CPUOf() *CPU { return c.cpu }
+func (c *Context) CPUOf() *CPU {
+	c.foldCPU()
+	return c.cpu
+}
 
 // CPU returns the number of the CPU that runs c. It changes at any step of a task
 // that may migrate. It is smp_processor_id.
-func (c *Context) CPU() machine.CPU { return machine.CPU(c.cpu.id) }
+func (c *Context) CPU() machine.CPU {
+	c.foldCPU()
+	return machine.CPU(c.cpu.id)
+}
+
+// foldCPU notes that the code of c knows on which CPU it was.
+func (c *Context) foldCPU() {
+	if !c.init {
+		c.fold(uint64(c.cpu.id) | 1<<40)
+	}
+}
 
 // Kernel returns the kernel of c.
 func (c *Context) Kernel() *Kernel { return c.k }
@@ -254,6 +270,9 @@ func (c *Context) canRun(hold bool) bool {
 		if !p.online {
 			return true // moves to another CPU
 		}
+		if c.after != nil && c.after.entering {
+			return false
+		}
 		return c.k.cfg.Concurrent || p.irqsOn()
 	case c.kind != InTask:
 		return c.k.cfg.Concurrent || p.top() == c
@@ -327,7 +346,7 @@ func (c *Context) declare(label string, cond condition, accesses []acc) *explore
 		s.On(o, explore.AtomicUpdate)
 	}
 	c.gate.cond, c.gate.hold = cond, hold
-	if cond != nil || !c.k.cfg.Concurrent {
+	if cond != nil || !c.k.cfg.Concurrent || c.entering && c.after != nil {
 		s.When(&c.gate).Waiting(&c.gate)
 	}
 	s.State(c.local()).Lane(c.cpu.id)
@@ -359,6 +378,9 @@ func (c *Context) stepped() {
 
 // declareCPU adds to s what c's running depends on.
 func (c *Context) declareCPU(s *explore.Step, hold bool) {
+	if c.entering && c.alike != "" {
+		s.On(c.line, explore.AtomicUpdate)
+	}
 	if c.k.cfg.Concurrent {
 		if c.entering {
 			s.On(c.cpu.obj, explore.Observe)

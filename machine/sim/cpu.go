@@ -2,7 +2,11 @@
 
 package sim
 
-import "endio/explore"
+import (
+	"fmt"
+
+	"endio/explore"
+)
 
 // A CPU runs one context at a time: a task, or on top of it softirqs, or on top
 // of those a hardirq.
@@ -122,6 +126,11 @@ type IRQOptions struct {
 	// knows follows from ID and memory that is declared. It is used once in an execution, and small.
 	ID int
 
+	// Alike, if not empty, says that this interrupt does the same as others of its CPU with that name made before, to
+	// things that are alike: then they arrive in the order in which they were made, and no other has to be looked at.
+	// They are all Hard, and made in Init.
+	Alike string
+
 	// Merge makes the arrival part of the handler's first step, to save one. Before
 	// it the handler must not look at memory that is shared.
 	Merge bool
@@ -139,6 +148,9 @@ func (k *Kernel) Interrupt(c *Context, cpu int, name string, o IRQOptions, fn fu
 	irq.bornAs(c, o.ID)
 	irq.irqsOff = 1
 	irq.hardIRQ = o.Hard
+	if o.Alike != "" {
+		k.lineUp(irq, c, o)
+	}
 	body := func(t *explore.Task) {
 		irq.bind(t)
 		irq.entering = true
@@ -150,6 +162,22 @@ func (k *Kernel) Interrupt(c *Context, cpu int, name string, o IRQOptions, fn fu
 		irq.exitInterrupt()
 	}
 	k.spawn(c, name, explore.TaskOptions{Daemon: o.Daemon, Lane: cpu, Key: o.ID}, body)
+}
+
+// lineUp lets irq arrive after those that are like it.
+func (k *Kernel) lineUp(irq, by *Context, o IRQOptions) {
+	if by != nil && by.t != nil || !o.Hard {
+		k.x.Fail(explore.BadProgram, fmt.Sprintf("interrupt %q is Alike and not Hard, or not made in Init", irq.name), "")
+	}
+	irq.entering, irq.alike = true, o.Alike
+	for _, p := range k.ctxs {
+		if p != irq && p.alike == o.Alike && p.cpu == irq.cpu {
+			irq.after, irq.line = p, p.line
+		}
+	}
+	if irq.after == nil {
+		irq.line = k.x.NewObject("arrival of "+o.Alike, irq.cpu.id)
+	}
 }
 
 // threadedInterrupt is an interrupt whose handler runs in a task bound to the

@@ -54,7 +54,7 @@
 // in sections with preemption, interrupts or softirqs off with [Full], [Lazy] and
 // [RT]; only where it sleeps, ends or calls CondResched with [None] and [Voluntary].
 // A task that is not bound runs on any active CPU. Time is abstract: what takes
-// time may take any time, so a timer fires at any moment after it was armed.
+// time may take any time, so a timer fires at any moment after it was armed; with [Config.Ticks] not before its ticks have passed.
 //
 // # Steps
 //

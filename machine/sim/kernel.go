@@ -80,6 +80,20 @@ type Config struct {
 	// run for want of memory to create one: only rescuers run then.
 	NoMemory bool
 
+	// LateMemory adds to NoMemory that a pool's manager may get its memory late, at any moment, and makes
+	// the timer a step of its own that sends for rescuers: of what is queued later they know only when
+	// it fires again. Without, they know at once.
+	LateMemory bool
+
+	// CPUIntensive lets the tick find at any moment that a worker has had its CPU for too long without sleeping (10 ms): that one does
+	// not count for concurrency management from then on until its item ends.
+	CPUIntensive bool
+
+	// Ticks counts time in ticks: a timer fires when its ticks have passed and not earlier, and of two timers of a CPU the one
+	// that expires earlier fires first. Without, an armed timer may fire at any moment, which allows
+	// all of that and more.
+	Ticks bool
+
 	// Concurrent lets contexts of one CPU run at the same time, excluded only by
 	// locks and by [machine.Local]: what machine/host is, where several threads
 	// stand for one CPU. Every behaviour without it is one with it.
@@ -155,6 +169,8 @@ type Kernel struct {
 	workCount            int
 	tracing              bool // labels of steps are wanted
 	ticking, timersMoved bool
+	jiffies              int            // with Config.Ticks
+	clock                explore.Object // stands for jiffies
 }
 
 // A part has state that decides the future.
@@ -282,6 +298,9 @@ func New(x *explore.Exec, cfg Config) *Kernel {
 	if !cfg.NoLockdep {
 		k.newValidator()
 	}
+	if cfg.Ticks {
+		k.clock = x.NewObject("jiffies", -1)
+	}
 	for i := range cfg.CPUs {
 		k.newCPU(i)
 	}
@@ -292,6 +311,11 @@ func New(x *explore.Exec, cfg Config) *Kernel {
 	k.systemWq = k.AllocWorkqueue("events", 0)
 	if cfg.Timers {
 		k.startTicks()
+	}
+	if cfg.CPUIntensive {
+		for _, p := range k.cpus {
+			p.startHogTick()
+		}
 	}
 	x.OnState(k.hashState)
 	x.OnQuiescent(func(*explore.Exec) { k.quiesce() })
@@ -463,8 +487,9 @@ func (c *Context) num() uint64 {
 	return uint64(c.id) + 1
 }
 
+// mix adds v to the hash h. The constant keeps h from becoming 0, what nothing is, where v is equal to it: a length and a number often are.
 func mix(h, v uint64) uint64 {
-	h = (h ^ v) * 0xff51afd7ed558ccd
+	h = (h ^ v ^ 0x9e3779b97f4a7c15) * 0xff51afd7ed558ccd
 	h ^= h >> 32
 	h *= 0xc4ceb9fe1a85ec53
 	return h ^ h>>29

@@ -123,7 +123,7 @@ func (l *machineLocal) Lock(mc machine.Context) machine.CPU {
 			c.pickCPU()
 		}
 		if l.enter(c, c.cpu) {
-			return machine.CPU(c.cpu.id)
+			return c.CPU()
 		}
 	}
 }
@@ -494,7 +494,13 @@ func (w *machineWork) Enable(mc machine.Context) bool { return w.w.Enable(w.m.co
 // Retire withdraws a pending run and refuses all further ones.
 func (w *machineWork) Retire(mc machine.Context) {
 	c := w.m.context(mc)
-	w.w.opStep(c, "retire", nil)
+	w.w.opStepOf(c, "retire", func() cpuSet {
+		set := w.w.touches(nil)
+		if w.w.place == inTimer {
+			set |= w.w.base.cpu.bit()
+		}
+		return set
+	})
 	switch w.w.place {
 	case inTimer:
 		w.w.base.remove(w.w)

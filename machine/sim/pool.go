@@ -4,6 +4,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	"endio/explore"
 )
@@ -21,6 +22,7 @@ type Workqueue struct {
 	name    string
 	flags   WQFlags
 	rescuer *worker
+	mayday  []*pool // that sent for the rescuer, with Config.LateMemory
 }
 
 // AllocWorkqueue makes a workqueue. Call it in Init.
@@ -29,6 +31,7 @@ func (k *Kernel) AllocWorkqueue(name string, flags WQFlags) *Workqueue {
 	k.wqs = append(k.wqs, q)
 	if flags&MemReclaim != 0 && k.cfg.NoMemory {
 		q.rescuer = k.newRescuer(q)
+		k.add(q)
 	}
 	return q
 }
@@ -48,6 +51,14 @@ type pool struct {
 	noMemory   bool
 }
 
+func (q *Workqueue) hash(h *explore.Hash) {
+	v := uint64(len(q.mayday))
+	for _, p := range q.mayday {
+		v = mix(v, uint64(p.cpu.id))
+	}
+	h.Add(v)
+}
+
 // A worker is a kworker thread, or a rescuer.
 type worker struct {
 	k       *Kernel
@@ -58,6 +69,7 @@ type worker struct {
 	c       *Context
 	cur     *Work
 	counted bool // in pool.nrRunning
+	hog     bool // found to be CPU-intensive: not counted until the item ends
 	acc     [1]acc
 	named   where // whose name is kept
 }
@@ -73,12 +85,20 @@ func (k *Kernel) newPool(cpu *CPU) {
 	*p = pool{cpu: cpu, associated: true, list: p.list[:0], workers: p.workers[:0]}
 	cpu.pool = p
 	k.add(p)
-	if k.cfg.NoMemory {
-		p.noMemory = k.x.Choose(2) == 1
-	}
 	n := k.cfg.Workers
-	if p.noMemory {
-		n = 0
+	if k.cfg.NoMemory {
+		outcomes := 2 // memory, none, and for some: late
+		if k.cfg.LateMemory {
+			outcomes = 3
+		}
+		outcome := k.x.Choose(outcomes)
+		p.noMemory = outcome > 0
+		if outcome == 1 {
+			n = 0
+		}
+		if p.noMemory && k.cfg.LateMemory {
+			k.startMayday(p, outcome == 2)
+		}
 	}
 	for i := range n {
 		if k.workers == len(k.memo.workers) {
@@ -149,6 +169,61 @@ func (w *worker) takes() []acc {
 	return w.acc[:]
 }
 
+// startMayday starts what happens to a pool whose manager has asked for memory: the timer that sends for rescuers, and,
+// if late, that the memory comes after all.
+//
+// Source: pool_mayday_timeout, maybe_create_worker, kernel/workqueue.c, Linux 7.3; kernel-semantics.md, B5.
+func (k *Kernel) startMayday(p *pool, late bool) {
+	o := explore.TaskOptions{Daemon: true, Lane: p.cpu.id}
+	k.spawn(nil, "mayday timer", o, func(t *explore.Task) {
+		for d := (&distress{p}); ; {
+			t.Next().On(p.cpu.wq, explore.AtomicUpdate).When(d).Waiting(d).Lane(p.cpu.id).Label("mayday timer").Do()
+			for _, q := range d.calls() {
+				q.mayday = append(q.mayday, p)
+			}
+		}
+	})
+	if late {
+		k.spawn(nil, "manager", o, func(t *explore.Task) {
+			d := (*shortage)(p)
+			t.Next().On(p.cpu.wq, explore.AtomicUpdate).When(d).Waiting(d).Lane(p.cpu.id).Label("manager gets memory").Do()
+			p.noMemory = false
+		})
+	}
+}
+
+// shortage is the guard of the manager: its pool has something to do and nobody to do it.
+type shortage pool
+
+// Enabled reports whether a worker is wanted.
+func (p *shortage) Enabled() bool { return p.noMemory && len(p.list) > 0 }
+
+// DescribeWait says what the manager waits for.
+func (p *shortage) DescribeWait(w *explore.Wait) { w.For = "a pool that wants a worker" }
+
+// distress is the guard of the mayday timer.
+type distress struct{ p *pool }
+
+// calls returns the workqueues whose rescuers are not on their way yet, and would have something to do.
+func (d *distress) calls() []*Workqueue {
+	var qs []*Workqueue
+	if !d.p.noMemory {
+		return nil
+	}
+	for _, w := range d.p.list {
+		if q := w.wq; q.rescuer != nil && !slices.Contains(q.mayday, d.p) && !slices.Contains(qs, q) {
+			qs = append(qs, q)
+		}
+	}
+	return qs
+}
+
+// Enabled reports whether the pool is in distress.
+func (d *distress) Enabled() bool { return len(d.calls()) > 0 }
+
+// DescribeWait says what they wait for.
+func (d *distress) DescribeWait(w *explore.Wait) { w.For = "a pool in distress" }
+
 func (k *Kernel) newRescuer(q *Workqueue) *worker {
 	w := &worker{k: k, wq: q, index: -1}
 	w.pool = k.cpus[0].pool
@@ -161,6 +236,9 @@ func (p *pool) hash(h *explore.Hash) {
 	if p.associated {
 		v |= 1 << 8
 	}
+	if p.noMemory {
+		v |= 1 << 9
+	}
 	for _, w := range p.list {
 		v = mix(v, w.id)
 	}
@@ -169,6 +247,9 @@ func (p *pool) hash(h *explore.Hash) {
 			v = mix(v, w.cur.id<<2|3)
 			if w.counted { // by nrRunning: hotplug may have taken it out
 				v++
+			}
+			if w.hog {
+				v = mix(v, 7)
 			}
 		} else {
 			v = mix(v, 1)
@@ -202,12 +283,10 @@ func (p *pool) next(w *worker) *Work {
 func (w *worker) ready(c *Context) bool {
 	p := w.pool
 	if w.wq != nil {
-		for _, cpu := range w.k.cpus {
-			if cpu.pool.noMemory && cpu.pool.next(w) != nil {
-				return true
-			}
-		}
-		return false
+		return w.distressed() != nil
+	}
+	if p.noMemory {
+		return false // it is not made yet
 	}
 	if p.associated && p.nrRunning > 0 || p.next(w) == nil {
 		return false
@@ -253,18 +332,30 @@ func (w *worker) take(c *Context, declared bool) *Work {
 	return x
 }
 
+// distressed returns a pool that has sent for rescuer w and has something for it, or nil. What it would have found was run by
+// others meanwhile is not worth a step.
+func (w *worker) distressed() *pool {
+	for _, cpu := range w.k.cpus {
+		p := cpu.pool
+		sent := p.noMemory
+		if w.k.cfg.LateMemory {
+			sent = slices.Contains(w.wq.mayday, p)
+		}
+		if sent && p.next(w) != nil {
+			return p
+		}
+	}
+	return nil
+}
+
 // attach lets a rescuer find a pool in distress and join it: bound to the pool's
 // CPU unless the pool is disassociated.
 //
 // Source: rescuer_thread, worker_attach_to_pool, kernel/workqueue.c, Linux 7.3.
 func (w *worker) attach(c *Context, objs []acc) {
 	c.step(w.name+" answers mayday", w, objs...)
-	for _, cpu := range w.k.cpus {
-		if cpu.pool.noMemory && cpu.pool.next(w) != nil {
-			w.pool = cpu.pool
-			break
-		}
-	}
+	w.pool = w.distressed()
+	w.wq.mayday = slices.DeleteFunc(w.wq.mayday, func(p *pool) bool { return p == w.pool })
 	w.pool.workers = append(w.pool.workers, w)
 	if c.holds {
 		c.unpin()
@@ -286,7 +377,7 @@ func (w *worker) home(c *Context) {
 
 // running counts w for concurrency management, in a step that modifies the pool.
 func (w *worker) running() {
-	if w.pool.associated && w.wq == nil && !w.counted {
+	if w.pool.associated && w.wq == nil && !w.counted && !w.hog {
 		w.counted = true
 		w.pool.nrRunning++
 	}
@@ -330,7 +421,7 @@ func (w *worker) callStall(c *Context, x *Work) {
 		c.cpu.push(n)
 	}
 	x.stall(n)
-	n.step("stalled", nil, acc{x.home.wq, explore.AtomicUpdate})
+	x.finishStep(n, "stalled", nil)
 	x.stalled, x.stalling = true, false
 	if !k.cfg.Concurrent {
 		n.cpu.depth--
@@ -347,10 +438,10 @@ func (w *worker) finish(c *Context, x *Work) {
 	// The end right after a section of the CPU is part of it: nobody can tell,
 	// but for who looks at running instances from outside, who waits anyway.
 	if c.tail != w.pool.cpu.wq || x.home != w.pool.cpu {
-		c.stepOn("end of", x.name, nil, acc{w.pool.cpu.wq, explore.AtomicUpdate}, acc{x.home.wq, explore.AtomicUpdate})
+		x.finishStep(c, c.labelled("end of ", x.name), w.pool.cpu)
 	}
 	w.uncount()
-	w.cur = nil
+	w.cur, w.hog = nil, false
 	x.runs--
 	x.stalled = x.stalled && x.runs > 0
 	if w.wq != nil {
@@ -367,3 +458,43 @@ func (w *worker) detach() {
 		}
 	}
 }
+
+// A hogTick is the tick of a CPU as far as it looks for workers that do not sleep.
+//
+// Source: wq_worker_tick, kernel/workqueue.c, Linux 7.3; kernel-semantics.md, B5.
+type hogTick struct {
+	cpu *CPU
+	irq *Context
+}
+
+func (p *CPU) startHogTick() {
+	h := &hogTick{cpu: p}
+	h.irq = p.k.newContext(InHardirq, p, "tick")
+	h.irq.hardIRQ = true
+	p.k.spawn(nil, "tick", explore.TaskOptions{Daemon: true, Lane: p.id}, func(t *explore.Task) {
+		for {
+			c := h.irq
+			c.bind(t)
+			c.cpu, c.dead, c.entering, c.irqsOff = p, false, true, 1
+			c.Forget(1)
+			c.step("tick: the worker is CPU-intensive", h, acc{p.wq, explore.AtomicUpdate}, acc{p.obj, explore.Modify})
+			w := h.worker()
+			w.uncount()
+			w.hog = true
+			c.exitInterrupt()
+		}
+	})
+}
+
+// worker returns the worker that has the CPU, if it counts.
+func (h *hogTick) worker() *worker {
+	for _, w := range h.cpu.pool.workers {
+		if w.counted && w.cur != nil {
+			return w
+		}
+	}
+	return nil
+}
+
+func (h *hogTick) ready(*Context) bool                  { return h.cpu.online && h.worker() != nil }
+func (h *hogTick) describe(_ *Context, w *explore.Wait) { w.For = "a worker that does not sleep" }

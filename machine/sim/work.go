@@ -85,7 +85,10 @@ func (w *Work) hash(h *explore.Hash) {
 		v |= uint64(w.last.cpu.id+1) << 44
 	}
 	if w.base != nil {
-		v |= uint64(w.base.cpu.id+1)<<48 | uint64(w.expires)<<52
+		v |= uint64(w.base.cpu.id+1) << 48
+		if w.k.cfg.Ticks { // from now, so that time that has passed is no state
+			v = mix(v, uint64(w.expires-w.k.jiffies))
+		}
 	}
 	h.Add(v)
 }
@@ -107,23 +110,63 @@ func (w *Work) TimerCPU() int {
 // Running reports whether the function runs.
 func (w *Work) Running() bool { return w.runs > 0 }
 
+// cpuSet is a set of CPUs by number.
+type cpuSet uint8
+
+func (p *CPU) bit() cpuSet { return 1 << p.id }
+
+// touches returns the CPUs to whose workqueues an operation on w belongs that may put it on the list of CPU to, which may be nil: that, the home,
+// and those where it is or runs, for their workers change it.
+func (w *Work) touches(to *CPU) cpuSet {
+	set := w.home.bit()
+	if to != nil {
+		set |= to.bit()
+	}
+	if w.place == onList {
+		set |= w.pool.cpu.bit()
+	}
+	if w.runs > 0 && w.last != nil {
+		set |= w.last.cpu.bit()
+	}
+	return set
+}
+
+// stepAt is the step of an operation that touches CPUs, as of tells. Where an item is may change between the declaration of the step and
+// the moment when it happens: then the step was for nothing, and there is another one, which declares what the first did not.
+func (w *Work) stepAt(c *Context, label string, of func() cpuSet, more ...acc) {
+	for {
+		set := of()
+		a := make([]acc, 0, MaxCPUs+1)
+		for _, p := range w.k.cpus {
+			if set&p.bit() != 0 {
+				a = append(a, acc{p.wq, explore.AtomicUpdate})
+			}
+		}
+		c.step(label, nil, append(a, more...)...)
+		if of()&^set == 0 {
+			return
+		}
+	}
+}
+
 // opStep is the step of an operation on w that may also touch the pool of CPU to.
 func (w *Work) opStep(c *Context, op string, to *CPU) {
-	label := op
+	w.opStepOf(c, op, func() cpuSet { return w.touches(to) })
+}
+
+// opStepOf is opStep for an operation that touches what of tells.
+func (w *Work) opStepOf(c *Context, op string, of func() cpuSet) {
 	if c.init {
 		return
 	}
+	if of() == w.home.bit() && c.coveredBy(w.home.wq) {
+		return
+	}
+	label := op
 	if c.t.Tracing() {
 		label = op + " " + w.name
 	}
-	if to == nil || to == w.home {
-		if c.coveredBy(w.home.wq) {
-			return
-		}
-		c.step(label, nil, acc{w.home.wq, explore.AtomicUpdate})
-		return
-	}
-	c.step(label, nil, acc{w.home.wq, explore.AtomicUpdate}, acc{to.wq, explore.AtomicUpdate})
+	w.stepAt(c, label, of)
 }
 
 // QueueWorkOn makes w pending on CPU cpu, queue_work_on. It reports false if w was
@@ -164,7 +207,11 @@ func (q *Workqueue) QueueDelayedWorkOn(c *Context, cpu int, w *Work, delay int) 
 		return q.QueueWorkOn(c, cpu, w)
 	}
 	base := q.k.timerBaseFor(c, cpu)
-	w.opStep(c, "queue_delayed_work_on", base.cpu)
+	if q.k.cfg.Ticks && !c.init {
+		w.finishStep(c, c.labelled("queue_delayed_work_on ", w.name), base.cpu, acc{q.k.clock, explore.AtomicRead})
+	} else {
+		w.opStep(c, "queue_delayed_work_on", base.cpu)
+	}
 	return c.foldBool(w.setPending() && w.arm(q, cpu, base, delay))
 }
 
@@ -186,7 +233,11 @@ func (q *Workqueue) ModDelayedWorkOn(c *Context, cpu int, w *Work, delay int) bo
 	if delay > 0 {
 		to = base.cpu
 	}
-	w.finishStep(c, "mod_delayed_work_on, queue", to)
+	if q.k.cfg.Ticks && delay > 0 {
+		w.finishStep(c, "mod_delayed_work_on, queue", to, acc{q.k.clock, explore.AtomicRead})
+	} else {
+		w.finishStep(c, "mod_delayed_work_on, queue", to)
+	}
 	w.place = idle
 	switch {
 	case w.depth > 0 || w.retired:
@@ -213,7 +264,11 @@ func (w *Work) grab(c *Context, op string, timers bool) (was bool) {
 	history := c.hist
 	if !cond.ready(c) || !w.homeOnly() || !c.coveredBy(w.home.wq) {
 		c.want = true
-		c.stepOn(op, w.name, cond, w.homes()...)
+		for narrow := true; narrow; {
+			narrow = w.homeOnly()
+			c.stepOn(op, w.name, cond, w.homes()...)
+			narrow = narrow && !w.homeOnly() // it was given elsewhere since the step was declared
+		}
 		c.want = false
 	}
 	c.Keep(history, keepGrab) // with a step or without
@@ -265,12 +320,9 @@ func (w *grabbableIdle) describe(_ *Context, d *explore.Wait) {
 	d.For = "the timer of work " + w.name
 }
 
-func (w *Work) finishStep(c *Context, label string, to *CPU) {
-	if to == nil || to == w.home {
-		c.step(label, nil, acc{w.home.wq, explore.AtomicUpdate})
-		return
-	}
-	c.step(label, nil, acc{w.home.wq, explore.AtomicUpdate}, acc{to.wq, explore.AtomicUpdate})
+// finishStep is a step on w, which c has grabbed, that may also touch the pool of CPU to, and more.
+func (w *Work) finishStep(c *Context, label string, to *CPU, more ...acc) {
+	w.stepAt(c, label, func() cpuSet { return w.touches(to) }, more...)
 }
 
 // release ends a grab: w is not pending any more.
@@ -329,44 +381,63 @@ func (w *Work) Enable(c *Context) bool {
 // pending runs that have not started.
 func (w *Work) Flush(c *Context) {
 	c.MightSleep("flush_work " + w.name)
-	c.block(c.labelled("wait for the end of ", w.name), (*notRunning)(w), Uninterruptible, acc{w.home.wq, explore.AtomicUpdate})
+	w.await(c, c.labelled("wait for the end of ", w.name), false)
 }
 
 // FlushWork waits until a pending run, too, has ended.
 func (w *Work) FlushWork(c *Context) {
 	c.MightSleep("flush_work " + w.name)
-	c.block(c.labelled("flush ", w.name), (*notPending)(w), Uninterruptible, w.homes()...)
+	w.await(c, c.labelled("flush ", w.name), true)
 }
 
-type notRunning Work
-
-func (w *notRunning) ready(*Context) bool { return w.runs == 0 || w.stalled }
-func (w *notRunning) describe(_ *Context, d *explore.Wait) {
-	d.For, d.By = "the running instance of work "+w.name, "run by"
-	for _, p := range w.k.cpus {
-		for _, wk := range p.pool.workers {
-			if wk.cur == (*Work)(w) && wk.c.t != nil {
-				d.Owners = append(d.Owners, wk.c.t)
-			}
+// await sleeps until w does not run, nor is pending if that counts.
+func (w *Work) await(c *Context, label string, pending bool) {
+	for g := (&workGone{w: w, pending: pending}); ; {
+		g.narrow = w.homeOnly()
+		c.block(label, g, Uninterruptible, w.homes()...)
+		if g.gone() {
+			return
 		}
 	}
 }
 
-type notPending Work
+// workGone is the condition of await. It is true, too, if w was at home only when it was declared, and is not any more.
+type workGone struct {
+	w       *Work
+	pending bool
+	narrow  bool
+}
 
-func (w *notPending) ready(c *Context) bool { return !w.pending && w.runs == 0 }
-func (w *notPending) describe(c *Context, d *explore.Wait) {
-	(*notRunning)(w).describe(c, d)
-	d.For = "work " + w.name
+func (g *workGone) gone() bool {
+	if g.pending {
+		return !g.w.pending && g.w.runs == 0
+	}
+	return g.w.runs == 0 || g.w.stalled
+}
+
+func (g *workGone) ready(*Context) bool { return g.gone() || g.narrow && !g.w.homeOnly() }
+func (g *workGone) describe(_ *Context, d *explore.Wait) {
+	d.For, d.By = "the running instance of work "+g.w.name, "run by"
+	for _, p := range g.w.k.cpus {
+		for _, wk := range p.pool.workers {
+			if wk.cur == g.w && wk.c.t != nil {
+				d.Owners = append(d.Owners, wk.c.t)
+			}
+		}
+	}
+	if !g.pending {
+		return
+	}
+	d.For = "work " + g.w.name
 	if len(d.Owners) == 0 {
-		d.Why = (*Work)(w).Fate()
+		d.Why = g.w.Fate()
 	}
 }
 
 // Runners are the tasks that run the item now.
 func (w *Work) Runners() []*explore.Task {
 	var d explore.Wait
-	(*notRunning)(w).describe(nil, &d)
+	(&workGone{w: w}).describe(nil, &d)
 	return d.Owners
 }
 

@@ -56,6 +56,7 @@ func Checks() []Check {
 		{Name: "turns", Init: checkTurns, Doc: "two tasks drain one inode, and a write is held back"},
 		{Name: "withdraw", Init: checkWithdraw, Doc: "one of two writes that are held back is withdrawn, while tasks drain"},
 		{Name: "handler", Init: checkHandler, Doc: "a handler drains the inode of its own write"},
+		{Name: "four", Init: checkFour, Large: true, Doc: "3 completions from interrupts and 1 from a preemptible task, all counted on an inode that a task drains, and 1 hotplug attempt that may fail at any state"},
 		{Name: "all", Init: checkAll, Large: true, Doc: "drain, late write, an owner and a hotplug attempt together"},
 	}
 }
@@ -383,6 +384,24 @@ func checkHandler(x *explore.Exec, cfg sim.Config) {
 	b := r.bio(0, func(c *sim.Context, _ *bio.Bio) {})
 	r.k.Go(nil, "task", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) { r.finish(c, a) })
 	r.irq(nil, 1, "irq", func(c *sim.Context) { r.finish(c, b) })
+}
+
+// checkFour is batch, in which what ends is direct I/O that a task drains.
+func checkFour(x *explore.Exec, cfg sim.Config) {
+	r := newRig(x, cfg, batch.Options{Pass: 2}).withInode()
+	r.begun(4)
+	for i, cpu := range []int{1, 1, 0} {
+		b := r.alike(bio.CompleteInTask)
+		r.irqAlike(cpu, fmt.Sprintf("irq%d", i), func(c *sim.Context) { r.finish(c, b) })
+	}
+	b := r.alike(bio.CompleteInTask)
+	r.k.Go(nil, "task", sim.TaskOptions{}, func(c *sim.Context) {
+		c.PreemptDisable() // or the handler would be called at once
+		r.finish(c, b)
+		c.PreemptEnable()
+	})
+	r.k.Go(nil, "truncate", sim.TaskOptions{CPU: sim.OnCPU(0)}, func(c *sim.Context) { r.exclusive(c) })
+	r.hotplug(false)
 }
 
 func checkAll(x *explore.Exec, cfg sim.Config) {

@@ -31,6 +31,7 @@ type rig struct {
 	bios  []*bio.Bio
 	mem   memory
 	want  []int // by bio: how often its handler is to be called
+	same  []*bio.Bio
 }
 
 // memory is what the rig itself keeps; it is part of the state.
@@ -38,6 +39,7 @@ type memory struct {
 	runs    []int // by bio: how often its handler was called
 	order   []int // bios of one CPU in the order in which they were added
 	drained bool  // a task has the inode for itself
+	total   int   // calls of handlers of bios that are alike
 }
 
 func newRig(x *explore.Exec, cfg sim.Config, o batch.Options) *rig {
@@ -50,6 +52,11 @@ func newRig(x *explore.Exec, cfg sim.Config, o batch.Options) *rig {
 		for i := range r.bios {
 			if r.mem.runs[i] != r.want[i] {
 				k.Fail(sim.NeverRun, fmt.Sprintf("the handler of bio %d has not run, and nothing is left that could run it", i))
+			}
+		}
+		for _, b := range r.same {
+			if *b.Private.(*int) != 1 {
+				k.Fail(sim.NeverRun, "the handler of one of several bios that are alike has not run, and nothing is left that could run it")
 			}
 		}
 	})
@@ -88,6 +95,32 @@ func (r *rig) bio(flags bio.Flags, more func(c *sim.Context, b *bio.Bio)) *bio.B
 	return b
 }
 
+// alike makes a bio in flight as [rig.bio] does. Bios of this kind have no numbers: two states that differ in which is where are one,
+// for what follows is the same but for the names. What belongs to one, how often its handler was called, is found through it.
+func (r *rig) alike(flags bio.Flags) *bio.Bio {
+	b := &bio.Bio{Flags: flags, Private: new(int), EndIO: r.handleAlike}
+	r.same = append(r.same, b)
+	if err := b.Start(); err != nil {
+		r.k.Fail(explore.Assertion, err.Error())
+	}
+	return b
+}
+
+func (r *rig) handleAlike(mc machine.Context, b *bio.Bio) {
+	c := mc.(*sim.Context)
+	runs := b.Private.(*int)
+	r.mem.total++
+	if *runs++; *runs > 1 {
+		c.Fail(sim.RunTwice, "the handler of a bio ran once more than it was started")
+	}
+	if b.Flags&bio.CompleteInTask != 0 {
+		if r.k.Config().Count && c.Atomic() {
+			c.Fail(sim.WrongContext, "the handler of a bio wants a task and runs in %s %q", c.Kind(), c.Name())
+		}
+		c.MightSleep("the handler of a bio that wants a task")
+	}
+}
+
 // handle checks one call of a handler.
 func (r *rig) handle(c *sim.Context, i int, flags bio.Flags) {
 	r.mem.runs[i]++
@@ -109,6 +142,11 @@ func (r *rig) wantTask(c *sim.Context, i int) {
 // irq lets an interrupt of cpu do f.
 func (r *rig) irq(c *sim.Context, cpu int, name string, f func(c *sim.Context)) {
 	r.k.Interrupt(c, cpu, name, sim.IRQOptions{Hard: true, Merge: true}, f)
+}
+
+// irqAlike is irq for interrupts that end bios that are alike, made in Init.
+func (r *rig) irqAlike(cpu int, name string, f func(c *sim.Context)) {
+	r.k.Interrupt(nil, cpu, name, sim.IRQOptions{Hard: true, Merge: true, Alike: "irq"}, f)
 }
 
 // hotplug tries to take CPU 1 down, from CPU 0, and if that works and back is
