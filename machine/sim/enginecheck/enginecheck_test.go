@@ -29,8 +29,12 @@ func TestEngine(t *testing.T) {
 		}
 		t.Run(k.Name, func(t *testing.T) {
 			t.Parallel()
+			memory := int64(0) // the default
+			if k.Large {
+				memory = 6 << 30 // 14 million states
+			}
 			for _, cfg := range configs {
-				r, err := explore.Explore(context.Background(), k.Program(cfg), explore.Options{Strategy: explore.Cached(), VerifyStates: true,
+				r, err := explore.Explore(context.Background(), k.Program(cfg), explore.Options{Strategy: explore.Cached(), VerifyStates: true, MemoryBytes: memory,
 					ProgressEvery: 15 * time.Second, Progress: func(p explore.Progress) {
 						t.Logf("%s, %s: %d states, %d executions after %s, some %.0f%% of the steps known so far", k.Name, cfg, p.States,
 							p.Executions+p.Pruned, p.Elapsed.Round(time.Second), 100*p.Fraction)
