@@ -5,6 +5,7 @@ package explore
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"testing"
 )
@@ -96,17 +97,21 @@ func TestNoAllocations(t *testing.T) {
 			}
 		}
 		run(5_000)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		steps = 0
-		run(5_000)
-		runtime.ReadMemStats(&after)
-		x.coros.stop()
-		n := after.Mallocs - before.Mallocs
-		if n > 100 { // of 5000: other tests and the runtime have goroutines, too
-			t.Errorf("%s: %d allocations in 5000 executions of %d steps, want none", s, n, steps)
+		// The count is the whole process's. Searches that other tests have left stuck come to their end
+		// some time, and allocate then; what this one does, it does in every part.
+		least, all := uint64(math.MaxUint64), steps
+		for range 5 {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			run(1_000)
+			runtime.ReadMemStats(&after)
+			least = min(least, after.Mallocs-before.Mallocs)
 		}
-		t.Logf("%s: %d allocations in 5000 executions of %d steps", s, n, steps)
+		x.coros.stop()
+		if least > 20 { // of 1000: the runtime has goroutines, too
+			t.Errorf("%s: at least %d allocations in each 1000 executions, want none", s, least)
+		}
+		t.Logf("%s: %d allocations in 1000 executions, the least of 5 times; %d steps in all", s, least, steps-all)
 	}
 }
 
