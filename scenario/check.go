@@ -2,7 +2,10 @@
 
 package scenario
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // finish fills in defaults and checks what only the whole file can tell. Lines with errors are known
 // by then: what they were to say is not missed.
@@ -155,6 +158,7 @@ func (p *parser) checkActors() {
 		}
 	}
 	owner := map[string]string{}
+	owed := map[string]int{} // by ring: completions submitted and not waited for
 	for i := range f.Actors {
 		a := &f.Actors[i]
 		if len(a.Steps) == 0 && !p.doubt[a.Name] && !p.wrong[a.Name] {
@@ -191,9 +195,28 @@ func (p *parser) checkActors() {
 					p.fail(s.ringPos, "ring %s is used by task %s already: in this model a ring has one submitter", s.Ring, o)
 				}
 				owner[s.Ring] = a.Name
+				if slices.Contains(rings, s.Ring) {
+					p.checkOwed(owed, a, s)
+				}
 			}
 			p.checkStep(a, s)
 		}
+	}
+}
+
+// checkOwed reports a wait for completions that never come: the task that waits on a ring is the only
+// one that submits to it.
+func (p *parser) checkOwed(owed map[string]int, a *Actor, s *Step) {
+	switch {
+	case s.Verb == "submit":
+		owed[s.Ring]++
+	case s.Verb != "wait" || p.doubt[a.Name] || p.wrong[a.Name]:
+	case s.Count > owed[s.Ring]:
+		p.fail(s.Pos, "wait %s %d would never end: task %s has by then submitted %d to ring %s that it has not waited for, and nobody else submits to it",
+			s.Ring, s.Count, a.Name, owed[s.Ring], s.Ring)
+		owed[s.Ring] = 0
+	default:
+		owed[s.Ring] -= s.Count
 	}
 }
 
