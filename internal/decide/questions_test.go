@@ -32,6 +32,7 @@ func ask(t *testing.T, text string) {
 
 // TestFailuresBelongToOneOperation: what may fail is said of one hotplug operation, and no other fails.
 func TestFailuresBelongToOneOperation(t *testing.T) {
+	skipUnderRace(t)
 	const head = `model taskcomp
 cpus 3
 config lazy rt
@@ -48,6 +49,7 @@ irq on cpu 1: complete B
 // TestStateTellsWaitsApart: how a task came by a lock, at once or after a wait, takes one step or two, and a state has where in
 // its code a task is, and not only how many steps it took: programs with waits behind waits ended as not deterministic.
 func TestStateTellsWaitsApart(t *testing.T) {
+	skipUnderRace(t)
 	const head = "model callercomp\nconfig none voluntary lazy\ninode X\nmutex M\n"
 	for _, tasks := range []string{
 		"task F on cpu 0: freeze; thaw\ntask U on cpu 1: write X unaligned\ntask T on cpu 0: write X\n",
@@ -114,6 +116,7 @@ func TestNoTimeLeft(t *testing.T) {
 
 // TestEndioIsAsked: endio takes the words that the versions of the kernel take.
 func TestEndioIsAsked(t *testing.T) {
+	skipUnderRace(t)
 	const head = "model callercomp\nconfig full\ninode X\ninode Y\nmutex M\nring R\n"
 	// Two tasks wait for each other: one for the mutex with which a call is made, the other with it for what the first has to thaw.
 	ask(t, head+"task T: freeze; fallocate X under M; thaw\ntask U: lock M; write X; unlock M\nexpect endio: fails hang\n")

@@ -12,15 +12,31 @@ import (
 	"time"
 
 	"endio/explore"
+	"endio/internal/race"
 	"endio/scenario"
 )
 
 var (
-	randomFiles = flag.Int("decide.files", 60, "random scenarios for TestRandomScenarios, about five a second")
+	randomFiles = flag.Int("decide.files", perBuild(60, 10), "random scenarios for TestRandomScenarios, about five a second")
 	randomTime  = flag.Duration("decide.time", 2*time.Second, "for each of their searches")
 	randomWith  = flag.String("decide.with", "", "only those with all of these words, separated by commas")
 	randomSeed  = flag.Uint64("decide.seed", 1, "the first of their seeds")
 )
+
+// perBuild returns how many of something are tried without and with the race detector.
+func perBuild(n, withRace int) int {
+	if race.Enabled {
+		return withRace
+	}
+	return n
+}
+
+// skipUnderRace skips tests that search for a minute or more then. Other tests look for races of searches.
+func skipUnderRace(t *testing.T) {
+	if race.Enabled {
+		t.Skip("a minute of searches under the race detector: TestReductions and TestRandomScenarios do for it")
+	}
+}
 
 // A generator writes scenarios that parse. They are small: most are exhausted in a few thousand states.
 type generator struct {
@@ -244,7 +260,7 @@ func TestRandomScenarios(t *testing.T) {
 		})
 	}
 	t.Logf("%d scenarios: %d decided over states, %d of them over executions too", asked, decided, compared)
-	if decided*2 < asked || compared*4 < asked {
+	if !race.Enabled && (decided*2 < asked || compared*4 < asked) {
 		t.Error("too few are decided: the generator is not worth much")
 	}
 }

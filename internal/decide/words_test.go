@@ -196,6 +196,7 @@ func print(t *testing.T, text string) string {
 
 // TestWords goes through the grammar: each word changes the program of each version, or is refused, or is said to say nothing.
 func TestWords(t *testing.T) {
+	skipUnderRace(t)
 	have := map[string]bool{}
 	for _, r := range wordRows {
 		have[r.kind+" "+r.word] = true

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"endio/explore"
+	"endio/internal/race"
 	"endio/machine/sim"
 )
 
@@ -235,6 +236,9 @@ func bit(b bool) int {
 // random schedules end in, or fail with, the search that merges states must have found, too. ENDIO_RANDOM=n tries n programs.
 func TestCachedSeesWhatOthersSee(t *testing.T) {
 	n, first := 150, uint64(1)
+	if race.Enabled {
+		n = 15
+	}
 	if s := os.Getenv("ENDIO_RANDOM"); s != "" {
 		n, _ = strconv.Atoi(s)
 		first = 100_000

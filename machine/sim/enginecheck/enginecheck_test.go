@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"endio/explore"
+	"endio/internal/race"
 	"endio/machine/sim"
 )
 
@@ -18,7 +19,7 @@ import (
 func TestEngine(t *testing.T) {
 	configs := append(sim.Configs(), sim.Config{Preemption: sim.Full, Concurrent: true})
 	switch {
-	case raceDetector:
+	case race.Enabled:
 		configs = configs[:1]
 	case testing.Short():
 		configs = []sim.Config{{}, {Preemption: sim.Full}}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"endio/internal/race"
 )
 
 // An edit replaces text that occurs exactly once in a file.
@@ -164,7 +166,7 @@ type kill struct {
 // TestMutants plants each fault in a copy of the sources, and explores the checks
 // on it until one fails.
 func TestMutants(t *testing.T) {
-	if raceDetector || testing.Short() {
+	if race.Enabled || testing.Short() {
 		t.Skip("the mutants are searched without the race detector and not in short tests")
 	}
 	root, err := filepath.Abs("../../..")
@@ -285,6 +287,7 @@ import (
 	"time"
 
 	"endio/explore"
+	"endio/internal/race"
 	"endio/machine/sim"
 `)
 	for i := range mutants {
