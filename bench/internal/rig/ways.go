@@ -58,14 +58,9 @@ func measureHandlers(s Spec, e *endio.Engine) (Measurement, error) {
 		}
 		return again
 	}
-	submit := func(submit func(...*endio.Op) error, ops ...*endio.Op) {
-		if submit(ops...) != nil { // none was started; Open and Close alone can bring that about
-			wg.Add(-len(ops))
-		}
-	}
 	done := func(c *endio.Context, op *endio.Op) {
-		if handle(op) {
-			submit(c.Submit, op)
+		if handle(op) && c.Submit(op) != nil { // the direct call: through a func value its arguments are allocated
+			wg.Done() // it was not started; Open and Close alone can bring that about
 		}
 	}
 	if s.How == "handoff" {
@@ -85,7 +80,9 @@ func measureHandlers(s Spec, e *endio.Engine) (Measurement, error) {
 						more = false
 					}
 				}
-				submit(e.Submit, again...)
+				if e.Submit(again...) != nil { // none was started
+					wg.Add(-len(again))
+				}
 			}
 			close(worked)
 		}()
