@@ -287,7 +287,6 @@ import (
 	"time"
 
 	"endio/explore"
-	"endio/internal/race"
 	"endio/machine/sim"
 `)
 	for i := range mutants {
