@@ -216,6 +216,9 @@ func (f *File) Expected(c Case) (e *Expect, ok bool) {
 	return nil, false
 }
 
+// Writes reports whether the step writes data, by a plain call or through a ring.
+func (s *Step) Writes() bool { return s.Verb == "write" || s.Request == "write" }
+
 // Uses reports whether an actor has a step with that verb.
 func (f *File) Uses(verb string) bool {
 	for i := range f.Actors {

@@ -88,7 +88,7 @@ func startEngine(x *explore.Exec, f *scenario.File, cfg sim.Config) {
 func writes(f *scenario.File) (n int) {
 	for i := range f.Actors {
 		for _, st := range f.Actors[i].Steps {
-			if st.Verb == "write" || st.Request == "write" {
+			if st.Writes() {
 				n++
 			}
 		}
@@ -257,7 +257,7 @@ func (e *engine) begin(c *sim.Context, p *op) {
 
 // device gives the I/O to the kernel, in any context.
 func (e *engine) device(c *sim.Context, p *op) {
-	counted := e.sb != nil && (p.step.Verb == "write" || p.step.Request == "write")
+	counted := e.sb != nil && p.step.Writes()
 	start := func(c *sim.Context) {
 		e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id+1), sim.IRQOptions{ID: p.id + 1, Merge: true}, func(c *sim.Context) {
 			if counted {

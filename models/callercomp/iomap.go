@@ -15,7 +15,7 @@ import (
 // Source: ext4_dio_write_iter, xfs_file_dio_write_unaligned, Linux 6.6; kernel-semantics A2.5.
 func (m *model) fsDio(c *sim.Context, r *request, nowait, sync bool) error {
 	n := r.ino
-	write := r.step.Verb == "write" || r.step.Request == "write"
+	write := r.step.Writes()
 	switch {
 	case write && r.step.Unaligned:
 		if nowait {
@@ -57,7 +57,7 @@ func (m *model) fsDio(c *sim.Context, r *request, nowait, sync bool) error {
 // it, and not after the completion: that is what the dio count is for.
 func (m *model) iomapDioRW(c *sim.Context, r *request, sync bool) {
 	n := r.ino
-	write := r.step.Verb == "write" || r.step.Request == "write"
+	write := r.step.Writes()
 	if !write || sync || r.step.Extending || r.step.Shared && m.v.extentsToWork {
 		m.state[r.id].callerComp = false // IOMAP_DIO_CALLER_COMP does not survive the extent
 	}
