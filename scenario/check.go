@@ -166,13 +166,14 @@ func (p *parser) checkActors() {
 		}
 		for j := range a.Steps {
 			s := &a.Steps[j]
-			if m := modelOf(s.Verb); m != "" && m != f.Model {
+			v := verbOf(s.Verb)
+			if v.model != "" && v.model != f.Model {
 				if !p.said(s.Pos) {
-					p.fail(s.Pos, "%s is a step of model %s, and this file asks about %s", s.Verb, m, f.Model)
+					p.fail(s.Pos, "%s is a step of model %s, and this file asks about %s", s.Verb, v.model, f.Model)
 				}
 				continue
 			}
-			switch args := argsOf(s.Verb); {
+			switch args := v.args; {
 			case strings.HasPrefix(args, "b"):
 				p.refer(s.namePos, "bio", s.Name, bios)
 			case strings.HasPrefix(args, "i"), strings.HasPrefix(args, "rq"):
@@ -228,25 +229,6 @@ func (p *parser) said(at Pos) bool {
 		}
 	}
 	return false
-}
-
-func argsOf(name string) string {
-	for i := range verbs {
-		if verbs[i].name == name {
-			return verbs[i].args
-		}
-	}
-	return ""
-}
-
-// modelOf returns the model that alone has a step, or "".
-func modelOf(name string) string {
-	for i := range verbs {
-		if verbs[i].name == name {
-			return verbs[i].model
-		}
-	}
-	return ""
 }
 
 // checkStep reports steps that an interrupt can't take.

@@ -43,7 +43,8 @@ func (f *File) Explain() string {
 	return b.String()
 }
 
-func counted(n int, what string) string {
+// Counted returns a number of things in words, singular or plural.
+func Counted(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
@@ -68,10 +69,10 @@ func (f *File) explainMachine(say func(string, ...any)) {
 		say("It is checked with %s (%s).", meaning(configNames, c), c)
 	}
 	if f.Workers > 0 {
-		say("Each CPU's pool has %s.", counted(f.Workers, "kworker"))
+		say("Each CPU's pool has %s.", Counted(f.Workers, "kworker"))
 	}
 	if f.IOWorkers > 0 {
-		say("The process has %s.", counted(f.IOWorkers, "io-wq worker"))
+		say("The process has %s.", Counted(f.IOWorkers, "io-wq worker"))
 	}
 	if f.MemoryShort {
 		say("Memory is short: any pool may be unable to make workers, and then the rescuer runs its items.")
@@ -80,10 +81,10 @@ func (f *File) explainMachine(say func(string, ...any)) {
 		say("Pinned timers go to the first CPU that is on line (timer housekeeping).")
 	}
 	if f.HogSteps > 0 {
-		say("Code that keeps its CPU for more than %s is a soft lockup.", counted(f.HogSteps, "step"))
+		say("Code that keeps its CPU for more than %s is a soft lockup.", Counted(f.HogSteps, "step"))
 	}
 	if f.Pass > 0 {
-		say("The worker of version endio lets others run after %s.", counted(f.Pass, "handler"))
+		say("The worker of version endio lets others run after %s.", Counted(f.Pass, "handler"))
 	}
 	if f.Annotate != "none" {
 		say("Lockdep knows of the dio count (annotation %s).", f.Annotate)
@@ -155,12 +156,7 @@ func (a *Actor) explain(f *File, say func(string, ...any)) {
 
 // words says a step in words.
 func (s *Step) words() string {
-	var v verb
-	for i := range verbs {
-		if verbs[i].name == s.Verb {
-			v = verbs[i]
-		}
-	}
+	v := verbOf(s.Verb)
 	flags := ""
 	if s.Unaligned {
 		flags += ", unaligned"

@@ -4,12 +4,8 @@ package scenario
 
 // Words returns the words of the language by what they are, for tests that go through all of them.
 func Words() map[string][]string {
-	var steps []string
-	for i := range verbs {
-		steps = append(steps, verbs[i].name)
-	}
 	return map[string][]string{
-		"statement": statementNames(), "step": steps, "handler": names(handlers), "request": names(requests), "ring mode": names(ringModes),
+		"statement": statementNames(), "step": verbNames(), "handler": names(handlers), "request": names(requests), "ring mode": names(ringModes),
 		"property wanted": names(extras), "property of a write": {"aligned", "unaligned", "extending", "shared"},
 		"property of a bio": {"unflagged", "handler", "parent"}, "annotation": {"none", "class", "owner"}, "file system": {"ext4", "xfs"},
 		"property of an actor": {"on", "hard"}, "property of a step": {"under", "to", "may fail at"},

@@ -103,7 +103,7 @@ func (p *parser) actor(kind ActorKind) {
 			if kind == IRQ {
 				known = append(known, "hard")
 			}
-			if isVerb(t.text) {
+			if verbOf(t.text) != nil {
 				p.fail(t.pos, "a colon is missing before the step %s: write %s: %s ...", t.text, p.upTo(t), t.text)
 				return
 			}
@@ -179,26 +179,21 @@ func (p *parser) step(a *Actor) {
 		p.fail(t.pos, "more than %d steps in %s %s", MaxSteps, a.Kind, a.Name)
 		return
 	}
-	var all []string
-	for i := range verbs {
-		v := &verbs[i]
-		if v.name != t.text {
-			all = append(all, v.name)
-			continue
-		}
-		if p.f.Model != "" && v.model != "" && v.model != p.f.Model {
-			p.fail(t.pos, "%s is a step of model %s, and this file asks about %s", v.name, v.model, p.f.Model)
-			return
-		}
-		s := Step{Verb: v.name, Pos: t.pos, CPU: -1, Count: 1}
-		p.arguments(&s, v)
-		if p.failed {
-			return
-		}
-		a.Steps = append(a.Steps, s)
+	v := verbOf(t.text)
+	if v == nil {
+		p.fail(t.pos, "unknown step %q%s", t.text, Meant(t.text, verbNames()))
 		return
 	}
-	p.fail(t.pos, "unknown step %q%s", t.text, Meant(t.text, all))
+	if p.f.Model != "" && v.model != "" && v.model != p.f.Model {
+		p.fail(t.pos, "%s is a step of model %s, and this file asks about %s", v.name, v.model, p.f.Model)
+		return
+	}
+	s := Step{Verb: v.name, Pos: t.pos, CPU: -1, Count: 1}
+	p.arguments(&s, v)
+	if p.failed {
+		return
+	}
+	a.Steps = append(a.Steps, s)
 }
 
 func (p *parser) arguments(s *Step, v *verb) {
@@ -422,13 +417,4 @@ func (p *parser) upTo(t token) string {
 		words = append(words, o.text)
 	}
 	return strings.ReplaceAll(strings.Join(words, " "), " ,", ",")
-}
-
-func isVerb(text string) bool {
-	for i := range verbs {
-		if verbs[i].name == text {
-			return true
-		}
-	}
-	return false
 }

@@ -199,6 +199,24 @@ func StateCanFail(f func(name string, fails bool)) {
 // MeaningOf returns what a version of a model is, in words, or "".
 func MeaningOf(model, version string) string { return meaning(versions[model], version) }
 
+// verbOf returns the step of that name, or nil.
+func verbOf(name string) *verb {
+	for i := range verbs {
+		if verbs[i].name == name {
+			return &verbs[i]
+		}
+	}
+	return nil
+}
+
+func verbNames() []string {
+	out := make([]string, 0, len(verbs))
+	for i := range verbs {
+		out = append(out, verbs[i].name)
+	}
+	return out
+}
+
 func names(ws []word) []string {
 	out := make([]string, 0, len(ws))
 	for _, w := range ws {

@@ -212,9 +212,9 @@ func scenarioFiles(arg string) ([]string, error) {
 // jobs lists the cases.
 func (k *checkCmd) jobs(files []*scenario.File) ([]job, error) {
 	if k.Version != "" {
-		model, asked := "", 0
-		for _, f := range files {
-			if asked++; asked == 1 {
+		model := "" // that all files ask about
+		for i, f := range files {
+			if i == 0 {
 				model = f.Model
 			} else if model != f.Model {
 				model = ""
@@ -337,7 +337,7 @@ func (k *checkCmd) check(c *console, jobs []job) error {
 			return err
 		}
 	} else {
-		fmt.Fprintf(k.table(c), "%s, %d as expected, %.1f s\n", counted(len(jobs), "case"), agree, time.Since(start).Seconds())
+		fmt.Fprintf(k.table(c), "%s, %d as expected, %.1f s\n", scenario.Counted(len(jobs), "case"), agree, time.Since(start).Seconds())
 	}
 	if agree < len(jobs) {
 		return &exitError{code: exitFailed}
@@ -413,13 +413,6 @@ func (k *checkCmd) text(out io.Writer, a *decide.Answer) {
 		fmt.Fprintf(out, "%s\n", render.Legend)
 		k.legend = true
 	}
-}
-
-func counted(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // exports reports whether traces go out in a form for another program.
