@@ -66,8 +66,10 @@ func (x *Exec) waiting() *waiting {
 }
 
 // Waits says who waits for what, a line each, for the details of a failure. Hooks may call it.
-func (x *Exec) Waits() string {
-	ws := x.waiting()
+func (x *Exec) Waits() string { return x.waiting().String() }
+
+// String is a line for each of them.
+func (ws *waiting) String() string {
 	var lines []string
 	for _, t := range ws.order {
 		lines = append(lines, ws.trace(t).String())
@@ -79,10 +81,7 @@ func (x *Exec) Waits() string {
 // is left or the chain comes back. Hooks may call it.
 func (x *Exec) Chain(t *Task) string {
 	ws := x.waiting()
-	if c := findCycle(t, ws.of); c != nil {
-		return ws.chain(t, c)
-	}
-	return ws.chain(t, nil)
+	return ws.chain(t, findCycle(t, ws.of))
 }
 
 func (ws *waiting) trace(t *Task) *TraceWait {
@@ -164,7 +163,7 @@ func (ws *waiting) next(t *Task, cycle []*Task) *Task {
 // stuck reports why the program can't go on: a cycle of waits, or work lost.
 func (x *Exec) stuck() *Failure {
 	ws := x.waiting()
-	f := &Failure{Details: x.Waits()}
+	f := &Failure{Details: ws.String()}
 	var first *Task
 	for _, t := range ws.order {
 		if first == nil && !t.daemon {
