@@ -130,10 +130,14 @@ func (r *Reader) climb(at, below string, fn func(read func(file string) (string,
 
 // CPUs returns how many processors' time the process is allowed, rounded up; 0: no limit is
 // known. The Go runtime looks at the same to set GOMAXPROCS, but never goes below 2 for it.
-func (r *Reader) CPUs() int {
+func (r *Reader) CPUs() int { return r.least("cpu", quota) }
+
+// least returns the least limit of the cgroups of the process that have controller; limit returns
+// that of one, 0 if it has none.
+func (r *Reader) least(controller string, limit func(read func(file string) (string, error)) int) int {
 	least := 0
-	r.Each("cpu", func(read func(string) (string, error)) {
-		if n := quota(read); n > 0 && (least == 0 || n < least) {
+	r.Each(controller, func(read func(string) (string, error)) {
+		if n := limit(read); n > 0 && (least == 0 || n < least) {
 			least = n
 		}
 	})
@@ -167,15 +171,12 @@ func quota(read func(string) (string, error)) int {
 // Threads returns how many threads the cgroups of the process may have (pids.max), those
 // of other processes in them included; 0: no limit is known.
 func (r *Reader) Threads() int {
-	least := 0
-	r.Each("pids", func(read func(string) (string, error)) {
-		text, err := read("pids.max")
-		if err != nil {
-			return
+	return r.least("pids", func(read func(string) (string, error)) int {
+		text, _ := read("pids.max")
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil { // "max"
+			return 0
 		}
-		if n, err := strconv.Atoi(strings.TrimSpace(text)); err == nil && n > 0 && (least == 0 || n < least) {
-			least = n
-		}
+		return n
 	})
-	return least
 }
