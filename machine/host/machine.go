@@ -284,12 +284,7 @@ func (m *Machine) with(ports *atomic.Pointer[[]*Port], p *Port) {
 func (m *Machine) without(ports *atomic.Pointer[[]*Port], p *Port) {
 	m.portsMu.Lock()
 	if old := ports.Load(); old != nil && slices.Contains(*old, p) {
-		list := make([]*Port, 0, len(*old)-1)
-		for _, x := range *old {
-			if x != p {
-				list = append(list, x)
-			}
-		}
+		list := slices.DeleteFunc(slices.Clone(*old), func(x *Port) bool { return x == p })
 		ports.Store(&list)
 	}
 	m.portsMu.Unlock()
