@@ -272,9 +272,14 @@ func (a *Answer) auto(ctx context.Context, p *explore.Program, o explore.Options
 	return nil
 }
 
+// atFault reports whether a failure is one of the checker, or of a model, for certain: too many steps may be of what was asked.
+func (a *Answer) atFault() bool {
+	return a.Failure != nil && internal(a.Failure.Kind) && a.Failure.Kind != explore.StepBound
+}
+
 // blameChecker makes the verdict of a failure of the checker itself unknown: nothing is known then about what was asked.
 func (a *Answer) blameChecker() {
-	if a.Failure != nil && internal(a.Failure.Kind) && a.Failure.Kind != explore.StepBound {
+	if a.atFault() {
 		a.Verdict, a.Scope, a.Bound = explore.Unknown, "bounded", "a fault of the checker or of its model, which should be reported"
 	}
 }
@@ -371,7 +376,7 @@ func (a *Answer) Problem() string {
 	if a.Failure == nil {
 		return ""
 	}
-	if a.Verdict == explore.Unknown && internal(a.Failure.Kind) && a.Failure.Kind != explore.StepBound {
+	if a.Verdict == explore.Unknown && a.atFault() {
 		return "fault of the checker, no answer (" + string(a.Failure.Kind) + "): " + a.Failure.Text
 	}
 	return KindWord(a.Failure.Kind) + ": " + a.Failure.Text

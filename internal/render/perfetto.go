@@ -76,7 +76,6 @@ func Perfetto(a *decide.Answer) ([]byte, error) {
 	}
 	if f := a.Failure; f != nil {
 		events = append(events, event{Name: a.Problem(), Phase: "i", Scope: "g", Time: len(a.Trace.Steps) * stepTime, PID: 1, // where the waits begin
-
 			Args: map[string]any{"details": f.Details, "replay": f.Token}})
 	}
 	return json.MarshalIndent(map[string]any{"traceEvents": events, "displayTimeUnit": "ms",
