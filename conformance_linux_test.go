@@ -23,6 +23,7 @@ import (
 
 	"endio"
 	"endio/internal/noring"
+	"endio/internal/race"
 	"endio/lockdep"
 )
 
@@ -99,7 +100,7 @@ const (
 func TestInFlight(t *testing.T) {
 	how := os.Getenv("ENDIO_TEST_CHILD")
 	if how == "" {
-		if raceEnabled || lockdep.Enabled {
+		if race.Enabled || lockdep.Enabled {
 			t.Skip("the race detector and the validator take memory of their own")
 		}
 		for _, b := range []endio.Backend{endio.IOUring, endio.Threads} {

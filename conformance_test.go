@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"endio"
+	"endio/internal/race"
 	"endio/lockdep"
 )
 
@@ -461,7 +462,7 @@ func ownBlock(e *endio.Engine, f *endio.File, g, rounds int) error {
 // process are counted, so the number of shards is given: an engine that follows the
 // processors reads files of /proc each second, some 100 allocations that no operation makes.
 func TestNoAllocations(t *testing.T) {
-	if raceEnabled || lockdep.Enabled {
+	if race.Enabled || lockdep.Enabled {
 		t.Skip("the race detector and the validator allocate")
 	}
 	backendsWith(t, endio.Options{Shards: 2}, func(t *testing.T, e *endio.Engine) {
