@@ -86,18 +86,31 @@ func (p *parser) checkModel() {
 			p.fail(a.Pos, "model %s makes its interrupts by itself, when I/O is submitted; %s is for model %s", CallerComp, a.Kind, TaskComp)
 		}
 	}
-	many := 0
-	for _, r := range f.Rings {
-		if len(r.Modes) > 1 {
-			many++
+	p.checkRings()
+}
+
+// checkRings lets rings of which no mode is said follow those that have several, which must be the same ones.
+func (p *parser) checkRings() {
+	var many *Ring
+	for i := range p.f.Rings {
+		r := &p.f.Rings[i]
+		switch {
+		case len(r.Modes) < 2:
+		case many == nil:
+			many = r
+		case !slices.Equal(sorted(r.Modes), sorted(many.Modes)):
+			p.fail(r.Pos, "ring %s has other modes than ring %s in line %d: rings with several modes are in the same mode at a time, so give both the same ones, or one of them a single mode",
+				r.Name, many.Name, many.Pos.Line)
 		}
 	}
-	if many > 0 && len(f.Rings) > many {
-		for i := range f.Rings {
-			f.Rings[i].Modes = nil // follow the configuration
+	for i := range p.f.Rings {
+		if r := &p.f.Rings[i]; many != nil && !r.said {
+			r.Modes = nil
 		}
 	}
 }
+
+func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }
 
 func (p *parser) checkCPUs() {
 	f := p.f
@@ -373,6 +386,8 @@ func (p *parser) checkIn() {
 			case known:
 			case has(configNames, in):
 				p.fail(e.inPos[j], "the file does not check in %s: add a line config %s, or name it there", in, in)
+			case p.ringsDiffer() && (has(ringModes, in) || has(ringModes, mode)):
+				p.fail(e.inPos[j], "the rings have different modes, and %s is not said of all: this configuration is called %s", in, p.f.ConfigCases()[0])
 			case has(ringModes, in), has(configNames, preempt) && has(ringModes, mode):
 				p.fail(e.inPos[j], "the file does not check in %s: name it in its config and ring lines", in)
 			default:
@@ -380,6 +395,12 @@ func (p *parser) checkIn() {
 			}
 		}
 	}
+}
+
+// ringsDiffer reports whether the rings have one mode each, and not the same one.
+func (p *parser) ringsDiffer() bool {
+	c := p.f.ConfigCases()
+	return len(c) > 0 && c[0].Rings != "" && c[0].Ring == ""
 }
 
 func (e *Expect) verdict() string {

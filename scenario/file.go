@@ -76,8 +76,18 @@ type Inode struct {
 // A Ring is an io_uring of thread 1.
 type Ring struct {
 	Name  string
-	Modes []string // more than one: each is checked
+	Modes []string // more than one: each is checked; none: that of the configuration
 	Pos   Pos
+
+	said bool // the file gives it a mode
+}
+
+// mode returns in which mode the ring is where those with several modes are in that one.
+func (r *Ring) mode(of string) string {
+	if len(r.Modes) == 1 {
+		return r.Modes[0]
+	}
+	return of
 }
 
 // An ActorKind is what runs steps.
@@ -135,15 +145,19 @@ type Expect struct {
 // A Config is one configuration to check in.
 type Config struct {
 	Preempt string // a name of ConfigNames
-	Ring    string // ring mode, "" if the file has no ring
+	Ring    string // ring mode of the rings that have several, or of all; "" if the file has no ring
+	Rings   string // the modes of all rings, in their order, if they differ: default+sqpoll
 }
 
 // String returns the name, for example "lazy" or "full/defer".
 func (c Config) String() string {
-	if c.Ring == "" {
-		return c.Preempt
+	switch {
+	case c.Rings != "":
+		return c.Preempt + "/" + c.Rings
+	case c.Ring != "":
+		return c.Preempt + "/" + c.Ring
 	}
-	return c.Preempt + "/" + c.Ring
+	return c.Preempt
 }
 
 func (c Config) matches(in []string) bool {
@@ -151,7 +165,7 @@ func (c Config) matches(in []string) bool {
 		return true
 	}
 	for _, s := range in {
-		if s == c.Preempt || s == c.Ring || s == c.String() {
+		if s == c.Preempt || s == c.Ring || s == c.Rings && s != "" || s == c.String() {
 			return true
 		}
 	}
@@ -171,18 +185,35 @@ type Case struct {
 func (f *File) ConfigCases() []Config {
 	modes := []string{""}
 	for _, r := range f.Rings {
-		modes = r.Modes
-		if len(modes) > 1 {
+		if len(r.Modes) > 1 {
+			modes = r.Modes
 			break
 		}
 	}
 	var out []Config
 	for _, p := range f.Configs {
 		for _, m := range modes {
-			out = append(out, Config{p, m})
+			out = append(out, f.config(p, m))
 		}
 	}
 	return out
+}
+
+// config returns the configuration in which the rings with several modes, if there are any, are in that mode.
+func (f *File) config(preempt, mode string) Config {
+	c := Config{Preempt: preempt, Ring: mode}
+	var all []string
+	differ := false
+	for i := range f.Rings {
+		all = append(all, f.Rings[i].mode(mode))
+		differ = differ || all[i] != all[0]
+	}
+	if differ {
+		c.Rings = strings.Join(all, "+")
+	} else if len(all) > 0 {
+		c.Ring = all[0]
+	}
+	return c
 }
 
 // Cases returns what the file asks: each version that it expects something of, in

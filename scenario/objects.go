@@ -71,9 +71,9 @@ func (p *parser) ring() {
 	r.Name = p.define("ring")
 	switch {
 	case p.skip("any"):
-		r.Modes = names(ringModes)
+		r.Modes, r.said = names(ringModes), true
 	case p.more():
-		r.Modes = p.list("ring mode", names(ringModes))
+		r.Modes, r.said = p.list("ring mode", names(ringModes)), true
 	}
 	p.f.Rings = append(p.f.Rings, r)
 }

@@ -387,12 +387,14 @@ func (a *Answer) Problem() string {
 func knownConfigs(f *scenario.File) []string {
 	out := scenario.ConfigNames()
 	for _, c := range f.ConfigCases() {
-		if c.Ring != "" && !slices.Contains(out, c.Ring) {
-			out = append(out, c.Ring)
+		for _, m := range []string{c.Ring, c.Rings} {
+			if m != "" && !slices.Contains(out, m) {
+				out = append(out, m)
+			}
 		}
 	}
 	for _, c := range f.ConfigCases() {
-		if c.Ring != "" {
+		if c.Ring != "" || c.Rings != "" {
 			out = append(out, c.String())
 		}
 	}
@@ -438,12 +440,13 @@ func Select(f *scenario.File, version, config string) ([]scenario.Case, error) {
 	if !slices.Contains(scenario.ConfigNames(), config) {
 		return nil, fmt.Errorf("%s is not checked in configuration %q%s", f.Name, config, scenario.Meant(config, knownConfigs(f)))
 	}
-	mode := ""
+	var like scenario.Config // its ring modes
 	if len(all) > 0 {
-		mode = all[0].Config.Ring
+		like = all[0].Config
 	}
+	like.Preempt = config
 	for _, v := range versions {
-		out = append(out, scenario.Case{Version: v, Config: scenario.Config{Preempt: config, Ring: mode}})
+		out = append(out, scenario.Case{Version: v, Config: like})
 	}
 	return out, nil
 }
