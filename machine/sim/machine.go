@@ -24,6 +24,7 @@ type Machine struct {
 	group  explore.Object
 	count  int
 	wq     *Workqueue
+	works  []*Work
 }
 
 // NewMachine returns the machine of k.
@@ -34,7 +35,7 @@ func NewMachine(k *Kernel) *Machine {
 		names = map[string]bool{}
 	}
 	clear(names)
-	*m = Machine{k: k, names: names}
+	*m = Machine{k: k, names: names, works: m.works[:0]}
 	return m
 }
 
@@ -421,7 +422,9 @@ func (q *machineQueue) Sleep(mc machine.Context, cond machine.Condition) {
 		c.sleep.wq = &q.waitQueue
 	}
 	if !cond.Ready(c) && !(c.help != nil && c.help.Ready(c)) {
+		c.sleep.what = cond
 		c.block("sleep on "+q.name, nil, Uninterruptible, objs...)
+		c.sleep.what = nil
 	}
 	q.Finish(c)
 	if both {
@@ -455,10 +458,14 @@ func (m *Machine) NewWork(name string, cpu machine.CPU, fn, stalled func(machine
 	if stalled != nil {
 		w.stall = func(c *Context) { stalled(c) }
 	}
+	m.works = append(m.works, w)
 	mw := m.k.memo.things.handles.of(machineWork{m: m, w: w})
 	m.object(mw, w.id)
 	return mw
 }
+
+// Works returns the work items that m has made, in their order. For reports.
+func (m *Machine) Works() []*Work { return m.works }
 
 // Queue makes the item pending.
 func (w *machineWork) Queue(c machine.Context) bool { return w.QueueAfter(c, 0) }

@@ -4,6 +4,7 @@ package sim
 
 import (
 	"endio/explore"
+	"endio/machine"
 )
 
 // A Task is a thread of the kernel, or a process that has entered it.
@@ -106,7 +107,18 @@ type sleeper struct {
 	on    bool // asleep
 	woken bool
 	wq    *waitQueue // on which it is registered
+
+	// For reports only: what is waited for on a queue of a Machine, and who says more of it.
+	what machine.Condition
+	tell func(what machine.Condition, w *explore.Wait)
 }
+
+// TellSleep has f say, in reports, for what c sleeps on a queue of a [Machine], given the condition, and who alone ends that. It
+// replaces what was set before; nil is nothing. It changes nothing but reports.
+func (c *Context) TellSleep(f func(what machine.Condition, w *explore.Wait)) { c.sleep.tell = f }
+
+// SleepsFor returns the condition for which c sleeps on a queue of a [Machine], or nil. For reports.
+func (c *Context) SleepsFor() machine.Condition { return c.sleep.what }
 
 func (s *sleeper) state() uint64 {
 	v := uint64(0)
@@ -134,6 +146,9 @@ func (s *sleeper) describe(c *Context, w *explore.Wait) {
 		s.cond.describe(c, w)
 	} else if s.wq != nil {
 		w.For = "a wake-up on " + s.wq.name
+		if s.tell != nil && s.what != nil {
+			s.tell(s.what, w)
+		}
 	}
 }
 

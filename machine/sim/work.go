@@ -441,6 +441,9 @@ func (w *Work) Runners() []*explore.Task {
 	return d.Owners
 }
 
+// Busy reports whether the item is queued, or runs. For reports.
+func (w *Work) Busy() bool { return w.place != idle || w.runs > 0 }
+
 // Fate says in words where the item is, and so what keeps it from running when nothing can go on. For reports.
 func (w *Work) Fate() string {
 	switch w.place {

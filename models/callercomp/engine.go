@@ -30,7 +30,7 @@ type engine struct {
 	k       *sim.Kernel
 	mach    *sim.Machine
 	batches *batch.Batches
-	inodes  map[string]*dio.Inode
+	inodes  map[string]*engineInode
 	ioWq    *sim.IOWorkQueue
 	sb      *sim.SuperBlock  // nil if nobody freezes it: then nobody can tell
 	thawWq  *sim.IOWorkQueue // writes that wait for the thaw, a thread each
@@ -46,8 +46,13 @@ type op struct {
 	bio    bio.Bio
 	waiter dio.Waiter
 	done   *sim.Completion
-	ino    *dio.Inode
+	ino    *engineInode
 	ring   int // index into the file's rings, -1 for none
+
+	task string // whose step it is; for reports only, like at, by and sb
+	at   place
+	by   *sim.Context
+	sb   bool // counted by sb_writers
 }
 
 // An account is a task's owner of completions.
@@ -58,13 +63,14 @@ type account struct {
 
 func startEngine(x *explore.Exec, f *scenario.File, cfg sim.Config) {
 	s := stage.New(x, f, cfg)
-	e := &engine{stage: s, k: s.K, mach: sim.NewMachine(s.K), inodes: map[string]*dio.Inode{}, tasks: map[string]*sim.Task{}}
+	e := &engine{stage: s, k: s.K, mach: sim.NewMachine(s.K), inodes: map[string]*engineInode{}, tasks: map[string]*sim.Task{}}
 	e.batches = batch.New(e.mach, e.mach.InitContext(), batch.Options{Pass: f.Pass})
 	e.k.Root(e.batches)
 	for _, d := range f.Inodes {
-		n := dio.NewInode(e.mach)
+		n := &engineInode{Inode: dio.NewInode(e.mach), name: d.Name}
+		n.tell = func(what machine.Condition, w *explore.Wait) { e.tellInode(n, what, w) }
 		e.inodes[d.Name] = n
-		e.k.Root(n)
+		e.k.Root(n.Inode)
 	}
 	e.ran = make([]int, len(f.Rings)+1)
 	e.k.Root(&e.ran)
@@ -77,6 +83,7 @@ func startEngine(x *explore.Exec, f *scenario.File, cfg sim.Config) {
 	}
 	if f.Uses("freeze") || f.Uses("thaw") {
 		e.sb = e.k.NewSuperBlock(nil)
+		e.sb.Tell(e.tellWriters)
 		e.thawWq = e.k.NewIOWorkQueue(nil, max(1, writes(f)))
 	}
 	for i := range f.Actors {
@@ -110,7 +117,7 @@ func (e *engine) actor(f *scenario.File, a *scenario.Actor) {
 		if st.Verb != "submit" && st.Verb != "write" && st.Verb != "read" {
 			continue
 		}
-		p := &op{id: len(e.ops), step: st, ino: e.inodes[st.Name], ring: -1, done: e.k.NewCompletion(nil, fmt.Sprintf("I/O %d", len(e.ops)+1))}
+		p := &op{id: len(e.ops), step: st, task: a.Name, ino: e.inodes[st.Name], ring: -1, done: e.k.NewCompletion(nil, fmt.Sprintf("I/O %d", len(e.ops)+1))}
 		for j := range f.Rings {
 			if f.Rings[j].Name == st.Ring {
 				p.ring = j
@@ -118,6 +125,7 @@ func (e *engine) actor(f *scenario.File, a *scenario.Actor) {
 			}
 		}
 		p.bio.EndIO = func(c machine.Context, _ *bio.Bio) { e.handler(c.(*sim.Context), p) }
+		p.done.Tell(func(w *explore.Wait) { e.tellSync(p, w) })
 		p.waiter.Start = func(c machine.Context, _ *dio.Waiter) { e.device(c.(*sim.Context), p) }
 		_ = p.bio.Start()
 		e.k.Root(&p.bio)
@@ -156,6 +164,7 @@ func (e *engine) step(c *sim.Context, f *scenario.File, acc *account, st *scenar
 		for j := range f.Rings {
 			if f.Rings[j].Name == st.Ring {
 				acc.reap[j] += st.Count
+				c.TellSleep(func(_ machine.Condition, w *explore.Wait) { e.tellRing(c, f.Rings[j].Name, j, w) })
 				acc.owner.Wait(c, reaped{e, j, acc.reap[j]})
 			}
 		}
@@ -191,7 +200,7 @@ func (r reaped) Ready(c machine.Context) bool {
 	return r.e.ran[r.ring] >= r.n
 }
 
-func (e *engine) exclusive(c *sim.Context, n *dio.Inode) {
+func (e *engine) exclusive(c *sim.Context, n *engineInode) {
 	e.exclude(c, n)
 	if e.sb != nil { // the call
 		e.sb.StartWriteSync(c)
@@ -200,16 +209,20 @@ func (e *engine) exclusive(c *sim.Context, n *dio.Inode) {
 	e.admit(c, n)
 }
 
-func (e *engine) exclude(c *sim.Context, n *dio.Inode) {
+func (e *engine) exclude(c *sim.Context, n *engineInode) {
 	h := c.History()
+	c.TellSleep(n.tell)
+	n.line = append(n.line, c)
 	if err := n.Exclude(c); err != nil {
 		c.Fail(explore.Assertion, "%v", err)
 	}
+	n.holder = c
 	c.Keep(h, 1) // and not as at the end of a step
 }
 
-func (e *engine) admit(c *sim.Context, n *dio.Inode) {
+func (e *engine) admit(c *sim.Context, n *engineInode) {
 	h := c.History()
+	n.leave(c)
 	n.Admit(c)
 	c.Keep(h, 2)
 }
@@ -218,13 +231,18 @@ func (e *engine) admit(c *sim.Context, n *dio.Inode) {
 func (e *engine) submit(c *sim.Context, p *op) {
 	switch {
 	case p.step.Request == "fallocate" || p.step.Request == "truncate":
+		p.at = forWorker
 		e.ioWq.QueueID(c, uint64(p.id)+1, p.step.Request, func(c *sim.Context) {
+			p.at, p.by = issued, c
 			e.exclusive(c, p.ino)
+			p.at = forTask
 			bio.End(c, e.batches, &p.bio, nil)
 		})
 	case p.step.Unaligned:
+		p.at = forWorker
 		e.ioWq.QueueID(c, uint64(p.id)+1, "unaligned write", func(c *sim.Context) {
 			e.partial(c, p)
+			p.at = forTask
 			bio.End(c, e.batches, &p.bio, nil)
 		})
 	default:
@@ -234,24 +252,31 @@ func (e *engine) submit(c *sim.Context, p *op) {
 
 // partial writes a part of a block: an exclusive section with a write in it that waits.
 func (e *engine) partial(c *sim.Context, p *op) {
+	p.at, p.by = issued, c
 	e.exclude(c, p.ino)
 	if e.sb != nil {
 		e.sb.StartWrite(c)
 	}
+	p.at, p.sb = onDevice, e.sb != nil
 	e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id+1), sim.IRQOptions{ID: p.id + 1, Merge: true}, func(c *sim.Context) {
 		if e.sb != nil {
+			p.sb = false
 			e.sb.EndWrite(c)
 		}
 		p.done.Complete(c)
 	})
 	p.done.Wait(c)
+	p.at = issued
 	e.admit(c, p.ino)
 }
 
 // begin counts the I/O and gives it to the device, or leaves it with the inode.
 func (e *engine) begin(c *sim.Context, p *op) {
+	p.at, p.by = issued, c
 	if p.ino.Begin(c, &p.waiter) {
 		e.device(c, p)
+	} else if p.at == issued { // whoever let it in was not faster
+		p.at = forTurn
 	}
 }
 
@@ -259,24 +284,30 @@ func (e *engine) begin(c *sim.Context, p *op) {
 func (e *engine) device(c *sim.Context, p *op) {
 	counted := e.sb != nil && p.step.Writes()
 	start := func(c *sim.Context) {
+		p.at, p.sb = onDevice, counted
 		e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id+1), sim.IRQOptions{ID: p.id + 1, Merge: true}, func(c *sim.Context) {
 			if counted {
+				p.sb = false
 				e.sb.EndWrite(c)
 			}
-			dio.Complete(c, e.batches, p.ino, &p.bio, nil)
+			p.at = forTask
+			dio.Complete(c, e.batches, p.ino.Inode, &p.bio, nil)
 		})
 	}
 	if !counted || e.sb.StartWriteTry(c) {
 		start(c)
 		return
 	}
+	p.at = forThaw
 	e.thawWq.QueueID(c, uint64(p.id)+1, "a write", func(c *sim.Context) {
+		p.at, p.by = issued, c
 		e.sb.StartWrite(c)
 		start(c)
 	})
 }
 
 func (e *engine) handler(c *sim.Context, p *op) {
+	p.at = nowhere
 	if p.ring >= 0 {
 		e.ran[p.ring]++
 		return

@@ -22,6 +22,8 @@ const (
 	issued          // request.by issues or ends it
 	onDevice        // its interrupt is to come
 	forWork         // s_dio_done_wq is to end it
+	forTurn         // of endio: its inode has held it back
+	forThaw         // of endio: a thread is to wait for the thaw
 	forTask         // task work of the ring is to end it
 )
 

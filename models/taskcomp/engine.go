@@ -3,8 +3,11 @@
 package taskcomp
 
 import (
+	"strings"
+
 	"endio/batch"
 	"endio/bio"
+	"endio/explore"
 	"endio/machine"
 	"endio/machine/sim"
 )
@@ -13,14 +16,16 @@ import (
 // on the simulated kernel. It only carries handlers over.
 type engine struct {
 	m    *model
+	mach *sim.Machine
 	all  *batch.Batches
 	ours []*bio.Bio
+	over []bool // by bio: it has ended, its children perhaps not; for reports only
 }
 
 func newEngine(m *model) *engine {
 	mach := sim.NewMachine(m.stage.K)
 	init := mach.InitContext()
-	e := &engine{m: m, all: batch.New(mach, init, batch.Options{Pass: m.file.Pass})}
+	e := &engine{m: m, mach: mach, over: make([]bool, len(m.bios)), all: batch.New(mach, init, batch.Options{Pass: m.file.Pass})}
 	for _, b := range m.bios {
 		o := &bio.Bio{}
 		if b.def.Handler != "none" && b.def.Parent == "" {
@@ -44,6 +49,7 @@ func newEngine(m *model) *engine {
 	m.stage.K.Root(e.all)
 	m.stage.K.Root(&e.ours)
 	m.end = func(c *sim.Context, b *modelBio) { e.end(c, b) }
+	m.engine = e
 	return e
 }
 
@@ -53,6 +59,7 @@ func (e *engine) end(c *sim.Context, b *modelBio) {
 	if !o.InFlight() {
 		return // refused at the start
 	}
+	e.over[b.id] = true
 	if b.def.Parent == "" {
 		e.m.state[b.id].ended++
 	}
@@ -126,3 +133,27 @@ func (e *engine) completeInTask(*sim.Context, *modelBio) bool { return false }
 func (e *engine) hasHelper() bool                             { return true }
 func (e *engine) peek(int) int                                { return 0 }
 func (e *engine) workOf(int) *sim.Work                        { return nil }
+
+// awaits says who runs the handler of a bio that has ended and whose handler has not begun: a child of it that has not
+// ended, or the work items of the batches.
+func (e *engine) awaits(b *modelBio, w *explore.Wait) {
+	var why []string
+	for i, o := range e.m.bios {
+		if o.def.Parent == b.def.Name && !e.over[i] {
+			why = append(why, "its child "+o.def.Name+" has not ended")
+		}
+	}
+	if why == nil {
+		w.By = "to be run by"
+		for _, item := range e.mach.Works() {
+			if item.Busy() {
+				w.Owners = append(w.Owners, item.Runners()...)
+				why = append(why, item.Fate())
+			}
+		}
+	}
+	if why == nil {
+		why = append(why, "it has ended, and no work item is to run it")
+	}
+	w.Why = strings.Join(why, "; ")
+}

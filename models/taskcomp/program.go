@@ -36,6 +36,8 @@ type model struct {
 	bios  []*modelBio
 	fifo  bool
 
+	engine *engine // of version endio
+
 	running []*sim.Context // by bio: who runs the handler; for reports only
 
 	state []bioState
@@ -256,6 +258,8 @@ func (m *model) tell(b *modelBio, w *explore.Wait) {
 		}
 	case st.ended == 0:
 		w.Why = "bio " + b.def.Name + " has not ended"
+	case m.engine != nil:
+		m.engine.awaits(b, w)
 	case m.proto.workOf(st.cpu) != nil:
 		work := m.proto.workOf(st.cpu)
 		w.By, w.Owners, w.Why = "to be run by", append(w.Owners, work.Runners()...), m.whyNot(b.id)
