@@ -33,6 +33,13 @@ func (k *Kernel) States(f func(name string, fails bool)) {
 // in which c is about to do different things.
 func (c *Context) Learn(v uint64) { c.fold(v) }
 
+// LearnBool is Learn of what is true or false.
+func (c *Context) LearnBool(v bool) { c.foldBool(v) }
+
+// FallsAsleep reports whether c is in the middle of [machine.WaitQueue.Sleep]: it is on the queue, and looks once more at
+// its condition. A condition that is asked at the head of a loop too can tell the two apart by that.
+func (c *Context) FallsAsleep() bool { return c.sleep.wq != nil }
+
 // Migratable reports whether c is a task that may be on another CPU after its next step.
 func (c *Context) Migratable() bool { return c.migratable() }
 

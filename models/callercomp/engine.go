@@ -158,14 +158,16 @@ func (e *engine) step(c *sim.Context, f *scenario.File, acc *account, st *scenar
 			e.partial(c, p)
 			return
 		}
+		h := c.History()
 		e.begin(c, p)
+		c.Keep(h, 4) // issued or held back: the wait is the same
 		p.done.Wait(c)
 	case "wait":
 		for j := range f.Rings {
 			if f.Rings[j].Name == st.Ring {
 				acc.reap[j] += st.Count
 				c.TellSleep(func(_ machine.Condition, w *explore.Wait) { e.tellRing(c, f.Rings[j].Name, j, w) })
-				acc.owner.Wait(c, reaped{e, j, acc.reap[j]})
+				acc.owner.Wait(c, reaped{e, j, acc.reap[j], c.History()})
 			}
 		}
 	case "fallocate", "truncate", "clone":
@@ -188,16 +190,24 @@ func (e *engine) step(c *sim.Context, f *scenario.File, acc *account, st *scenar
 	}
 }
 
+// reaped is ready when n handlers of a ring have run.
 type reaped struct {
 	e    *engine
 	ring int
 	n    int
+	from uint64 // what the task knew when it began to wait
 }
 
-// Ready is called by the task that waits, in which alone the handlers run.
-func (r reaped) Ready(c machine.Context) bool {
-	c.(*sim.Context).Learn(uint64(r.e.ran[r.ring]))
-	return r.e.ran[r.ring] >= r.n
+// Ready is called by the task that waits, in which alone the handlers run: at the head of the loop of [batch.Owner.Wait], which keeps
+// nothing from one round to the next, and once more in the middle of one, when the task is about to sleep.
+func (r reaped) Ready(mc machine.Context) bool {
+	c := mc.(*sim.Context)
+	if !c.FallsAsleep() {
+		c.Keep(r.from, 3)
+	}
+	ready := r.e.ran[r.ring] >= r.n
+	c.LearnBool(ready)
+	return ready
 }
 
 func (e *engine) exclusive(c *sim.Context, n *engineInode) {
