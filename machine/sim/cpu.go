@@ -140,6 +140,7 @@ type IRQOptions struct {
 // when that is offline it comes to the first CPU that is online, as the kernel
 // migrates it. c is the context that starts the device, nil in Init.
 func (k *Kernel) Interrupt(c *Context, cpu int, name string, o IRQOptions, fn func(c *Context)) {
+	k.mustHave(fn != nil, "interrupt ", name, " has no handler")
 	if k.cfg.Preemption == RT && !o.Hard {
 		k.threadedInterrupt(c, cpu, name, o, fn)
 		return
@@ -269,6 +270,7 @@ func (p *CPU) runSoftirqs(c *Context) {
 // it runs when that ends; where softirqs are disabled, when they are enabled; in a
 // plain task, and on RT always, ksoftirqd runs it.
 func (c *Context) RaiseSoftirq(name string, fn func(*Context)) {
+	c.k.mustHave(fn != nil, "softirq ", name, " has no handler")
 	c.step("raise softirq "+name, nil, acc{c.cpu.obj, explore.Modify})
 	p := c.cpu
 	if p.k.cfg.Preemption == RT || c.kind == InTask && c.bh == 0 {

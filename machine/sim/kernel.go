@@ -331,6 +331,18 @@ func (k *Kernel) CPU(i int) *CPU { return k.cpus[i] }
 // Exec returns the execution that k belongs to.
 func (k *Kernel) Exec() *explore.Exec { return k.x }
 
+// mustHave fails the execution if a function that is to be called later was not given: who calls it could say only that
+// it is not there.
+func (k *Kernel) mustHave(given bool, what, name, lack string) {
+	switch {
+	case given:
+	case k.cur != nil && k.cur.t != nil:
+		k.cur.t.Fail(NilHandler, what+name+lack, "")
+	default:
+		k.x.Fail(NilHandler, what+name+lack, "")
+	}
+}
+
 // newValidator starts lockdep afresh: what it learned in another execution would
 // make a replay depend on what was run before.
 func (k *Kernel) newValidator() {

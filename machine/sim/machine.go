@@ -454,6 +454,7 @@ func (m *Machine) NewWork(name string, cpu machine.CPU, fn, stalled func(machine
 	if m.wq == nil {
 		m.wq = m.k.AllocWorkqueue("machine", MemReclaim)
 	}
+	m.k.mustHave(fn != nil, "work ", name, " has no function")
 	w := m.k.NewWork(m.k.cur, name, int(cpu), func(c *Context) { fn(c) })
 	if stalled != nil {
 		w.stall = func(c *Context) { stalled(c) }

@@ -34,6 +34,7 @@ type taskWork struct {
 
 // newTaskWork returns work that is known by id, or if that is 0, by who makes it.
 func (k *Kernel) newTaskWork(c *Context, id uint64, name string, fn func(*Context)) taskWork {
+	k.mustHave(fn != nil, "task work or request ", name, " has no function")
 	if id == 0 {
 		id = k.newID(c)
 	}

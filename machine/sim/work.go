@@ -53,9 +53,7 @@ type Work struct {
 func (k *Kernel) NewWork(c *Context, name string, home int, fn func(*Context)) *Work {
 	w := k.memo.things.works.of(Work{k: k, name: name, home: k.cpus[home], fn: fn})
 	w.id = k.newID(c)
-	if fn == nil {
-		k.x.Fail(NilHandler, "work "+name+" has no function", "")
-	}
+	k.mustHave(fn != nil, "work ", name, " has no function")
 	k.add(w)
 	return w
 }
@@ -485,6 +483,7 @@ type DelayedWork struct{ Work }
 
 // NewDelayedWork initialises one, INIT_DELAYED_WORK; see [Kernel.NewWork].
 func (k *Kernel) NewDelayedWork(c *Context, name string, home int, fn func(*Context)) *DelayedWork {
+	k.mustHave(fn != nil, "work ", name, " has no function")
 	d := &DelayedWork{Work{k: k, name: name, home: k.cpus[home], fn: fn, delayed: true}}
 	d.id = k.newID(c)
 	k.add(&d.Work)
