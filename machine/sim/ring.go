@@ -55,6 +55,9 @@ func (r *Ring) Runner() *Task {
 func (k *Kernel) NewRing(c *Context, owner *Task, mode RingMode) *Ring {
 	r := &Ring{k: k, mode: mode, owner: owner, obj: newObject(k.maker(c), "ring", -1)}
 	k.add(r)
+	if mode == RingDefer {
+		owner.rings = append(owner.rings, r)
+	}
 	if mode == RingSQPoll {
 		r.sq = k.Go(c, "iou-sqp", TaskOptions{Daemon: true}, func(c *Context) {
 			for {
@@ -115,9 +118,14 @@ func (r *Ring) AddTaskWorkID(c *Context, id uint64, name string, fn func(*Contex
 		}
 	}
 	if !c.foldBool(ok) {
-		w := r.k.NewWork(c, "io_fallback "+name, 0, fn)
-		r.k.systemWq.QueueWorkOn(c, 0, w)
+		r.k.fallback(c, name, fn)
 	}
+}
+
+// fallback has a kworker run task work whose task exits.
+func (k *Kernel) fallback(c *Context, name string, fn func(*Context)) {
+	w := k.NewWork(c, "io_fallback "+name, 0, fn)
+	k.systemWq.QueueWorkOn(c, 0, w)
 }
 
 // PostCQE posts one CQE. Task context.

@@ -22,6 +22,7 @@ type Task struct {
 	norestart    bool // one of the pending signals has a handler without SA_RESTART
 	ipi          bool // user mode is to be left
 	work         []taskWork
+	rings        []*Ring // with a list of their own that t runs
 }
 
 // An Affinity says where a task runs. The zero Affinity is any active CPU.

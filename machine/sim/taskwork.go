@@ -216,13 +216,28 @@ func (u *userWait) ready(*Context) bool                  { return u.t.ipi || u.c
 func (u *userWait) describe(_ *Context, w *explore.Wait) { w.For = u.what + ", in user mode" }
 
 // Exit ends the current task's life as far as task work goes: what is pending is run,
-// and no more is accepted.
+// and no more is accepted. What is left on rings' own lists is run by a kworker.
+//
+// Source: io_move_task_work_from_local, io_uring/io_uring.c, Linux 6.12; kernel-semantics.md, A1.3.
 func (c *Context) Exit() {
 	t := c.task
-	c.step("exit", nil, acc{t.obj, explore.AtomicUpdate})
+	objs := []acc{{t.obj, explore.AtomicUpdate}}
+	for _, r := range t.rings {
+		objs = append(objs, acc{r.obj, explore.AtomicUpdate})
+	}
+	c.step("exit", nil, objs...)
 	for len(t.work) > 0 {
 		c.runWork()
-		c.step("exit", nil, acc{t.obj, explore.AtomicUpdate})
+		c.step("exit", nil, objs...)
 	}
 	t.exiting = true
+	var left []taskWork
+	for _, r := range t.rings {
+		left = append(left, r.local...)
+		r.local = nil
+	}
+	c.foldWork(left)
+	for _, w := range left {
+		c.k.fallback(c, w.name, w.fn)
+	}
 }
