@@ -276,6 +276,8 @@ func (c *Context) canRun(hold bool) bool {
 		return c.k.cfg.Concurrent || p.irqsOn()
 	case c.kind != InTask:
 		return c.k.cfg.Concurrent || p.top() == c
+	case c.servesNobody():
+		return true
 	case c.holds:
 		return c.k.cfg.Concurrent || p.depth == 0
 	case c.k.cfg.Concurrent:
@@ -442,7 +444,7 @@ func (c *Context) arrive(hold bool) bool {
 		}
 		return true
 	}
-	if c.kind != InTask || c.holds || c.k.cfg.Concurrent {
+	if c.kind != InTask || c.holds || c.k.cfg.Concurrent || c.servesNobody() {
 		return true
 	}
 	if c.cpu != c.declared && !c.migratable() {

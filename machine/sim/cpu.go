@@ -24,6 +24,9 @@ type CPU struct {
 	depth   int
 	pending []softirq // raised and not yet run
 
+	ksoftirqd *Context // while there is something for it
+	serving   bool     // it runs a softirq
+
 	pool *pool
 	base timerBase
 }
@@ -74,6 +77,12 @@ func (p *CPU) hash(h *explore.Hash) {
 	}
 	if p.active {
 		v |= 2
+	}
+	if p.ksoftirqd != nil {
+		v |= 1 << 12
+	}
+	if p.serving {
+		v |= 1 << 13
 	}
 	v |= uint64(len(p.pending))<<2 | uint64(p.depth)<<8 | p.pinned.num()<<16
 	for i := range p.depth {
@@ -268,18 +277,49 @@ func (p *CPU) runSoftirqs(c *Context) {
 
 // RaiseSoftirq makes fn pending as a softirq of the CPU that runs c. In a hardirq
 // it runs when that ends; where softirqs are disabled, when they are enabled; in a
-// plain task, and on RT always, ksoftirqd runs it.
+// plain task, and on RT always, ksoftirqd runs it. What is pending when the CPU dies is run by the task that takes it down.
 func (c *Context) RaiseSoftirq(name string, fn func(*Context)) {
 	c.k.mustHave(fn != nil, "softirq ", name, " has no handler")
-	c.step("raise softirq "+name, nil, acc{c.cpu.obj, explore.Modify})
+	c.pinStep("raise softirq " + name) // with interrupts off, on whichever CPU that is
 	p := c.cpu
-	if p.k.cfg.Preemption == RT || c.kind == InTask && c.bh == 0 {
-		p.k.Go(c, "ksoftirqd/"+string(rune('0'+p.id)), TaskOptions{CPU: OnCPU(p.id)}, func(c *Context) {
-			c.LocalBHDisable()
-			fn(c)
-			c.LocalBHEnable()
-		})
-		return
-	}
 	p.pending = append(p.pending, softirq{p.k.newID(c), name, fn})
+	if (p.k.cfg.Preemption == RT || c.kind == InTask && c.bh == 0) && p.ksoftirqd == nil {
+		p.ksoftirqd = p.k.Go(c, p.k.memo.name("ksoftirqd/", p.id), TaskOptions{CPU: OnCPU(p.id)}, p.serve).c
+	}
+	c.relax()
+}
+
+// serve is what ksoftirqd does, which ends when nothing is pending. What it runs has ended before its CPU can be stopped, as it has
+// in the kernel before the thread is parked.
+//
+// Source: run_ksoftirqd, kernel/softirq.c; smpboot_thread_fn, kernel/smpboot.c, Linux 7.3; kernel-semantics.md, B6.3.
+func (p *CPU) serve(c *Context) {
+	for {
+		c.Forget(uint64(p.id))
+		c.unpin()
+		c.want = true // with interrupts off
+		c.step("ksoftirqd looks", nil, acc{p.obj, explore.Modify})
+		c.want = false
+		if !c.foldBool(len(p.pending) > 0) {
+			p.ksoftirqd = nil
+			return
+		}
+		s := p.pending[0]
+		p.pending = append(p.pending[:0:0], p.pending[1:]...)
+		p.serving = true
+		c.fold(s.id)
+		c.LocalBHDisable()
+		c.relax()
+		s.fn(c)
+		c.LocalBHEnable()
+		if p.k.cfg.Preemption == RT { // elsewhere it has had the CPU until now
+			c.step("softirq ends", nil, acc{p.obj, explore.Modify})
+		}
+		p.serving = false
+	}
+}
+
+// servesNobody reports whether c is ksoftirqd and has nothing to do: then it ends, also on a CPU that is off line.
+func (c *Context) servesNobody() bool {
+	return c == c.cpu.ksoftirqd && !c.cpu.serving && len(c.cpu.pending) == 0
 }

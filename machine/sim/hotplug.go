@@ -358,7 +358,7 @@ func takeDown(c *Context, p *CPU) error {
 type cpuQuiet CPU
 
 func (p *cpuQuiet) ready(*Context) bool {
-	if p.depth > 0 || p.pinned != nil {
+	if p.depth > 0 || p.pinned != nil || p.serving {
 		return false
 	}
 	for _, o := range p.k.ctxs {
@@ -372,6 +372,9 @@ func (p *cpuQuiet) describe(_ *Context, w *explore.Wait) {
 	w.For = fmt.Sprintf("cpu %d to be free, to stop it", p.id)
 	if p.pinned != nil && p.pinned.t != nil {
 		w.Owners = append(w.Owners, p.pinned.t)
+	}
+	if p.serving {
+		w.Owners = append(w.Owners, p.ksoftirqd.t)
 	}
 	for _, o := range p.k.ctxs {
 		if o.irqThread && !o.dead && o.cpu == (*CPU)(p) && o.migrate > 0 && o.t != nil {
