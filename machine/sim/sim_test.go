@@ -112,6 +112,14 @@ func TestB2InAtomic(t *testing.T) {
 		{"softirq", [5]bool{y, y, y, y, y}, func(k *sim.Kernel, see func(*sim.Context)) {
 			k.Interrupt(nil, 0, "irq", sim.IRQOptions{Hard: true}, func(c *sim.Context) { c.RaiseSoftirq("block", see) })
 		}},
+		{"rwsem held", [5]bool{y, n, n, n, n}, func(k *sim.Kernel, see func(*sim.Context)) {
+			s := k.NewRWSem(nil, "s")
+			k.Go(nil, "task", on(0), func(c *sim.Context) { s.DownRead(c); see(c); s.UpRead(c) })
+		}},
+		{"ksoftirqd", [5]bool{y, y, y, y, y}, task(func(c *sim.Context, see func(*sim.Context)) { c.RaiseSoftirq("block", see) })},
+		{"explicit threaded interrupt", [5]bool{y, n, n, n, n}, func(k *sim.Kernel, see func(*sim.Context)) {
+			k.Interrupt(nil, 0, "irq", sim.IRQOptions{Hard: true}, func(c *sim.Context) { k.Go(c, "irq/1", on(0), see) })
+		}},
 		{"forced threaded interrupt", [5]bool{y, y, y, y, y}, func(k *sim.Kernel, see func(*sim.Context)) {
 			k.Interrupt(nil, 0, "irq", sim.IRQOptions{}, see)
 		}},
