@@ -204,6 +204,15 @@ func TestB62TasksRunOnActiveCPUs(t *testing.T) {
 			k.SystemWq().QueueWorkOn(c, 1, w)
 		})
 	}, "kworker on cpu 1, active: false")
+	reaches(t, sim.Config{Preemption: sim.Full, Offline: []int{1}}, func(k *sim.Kernel, saw func(string)) {
+		k.LimitFailures(nil)
+		k.Go(nil, "control", sim.TaskOptions{}, func(c *sim.Context) {
+			_ = k.CPUUp(c, 1, "")
+			c.PreemptDisable()
+			saw(fmt.Sprint("task on cpu ", c.CPU()))
+			c.PreemptEnable()
+		})
+	}, "task on cpu 0", "task on cpu 1")
 }
 
 // activeIs fails unless ordinary tasks may run on p or may not, as wanted, in a callback that runs on p.
