@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"endio/explore"
+	"endio/machine"
 	"endio/machine/sim"
 )
 
@@ -163,7 +164,7 @@ func TestB5ItemsRunOnTheirCPU(t *testing.T) {
 			note := func(c *sim.Context, s string) { order.Update(c, func(o string) string { return o + s }) }
 			item := func(name string) *sim.Work {
 				return k.NewWork(nil, name, 1, func(c *sim.Context) {
-					c.Check(c.CPU() == 1 && c.Kind() == sim.InTask, "item %s runs on cpu %d in a %s", name, c.CPU(), c.Kind())
+					c.Check(where(c) == 1 && c.Kind() == sim.InTask, "item %s runs on cpu %d in a %s", name, c.CPU(), c.Kind())
 					note(c, name)
 				})
 			}
@@ -232,10 +233,32 @@ func TestB5RescuerOfADisassociatedPool(t *testing.T) {
 		}
 		reaches(t, cfg, func(k *sim.Kernel, saw func(string)) {
 			wq := k.AllocWorkqueue("bio", sim.MemReclaim)
-			w := k.NewWork(nil, "w", 1, func(c *sim.Context) { saw(fmt.Sprint("cpu ", c.CPU())) })
+			w := k.NewWork(nil, "w", 1, func(c *sim.Context) { saw(fmt.Sprint("cpu ", where(c))) })
 			k.Go(nil, "task", on(0), func(c *sim.Context) { wq.QueueWorkOn(c, 1, w) })
 		}, want)
 	}
+}
+
+// TestB5RescuerDetaches: after its item a rescuer is none of the pool's workers: what is not of its workqueue has nobody, and the report says so.
+func TestB5RescuerDetaches(t *testing.T) {
+	fails(t, sim.Config{Preemption: sim.Full, NoMemory: true}, `lost work: task "task" waits for work b (work b is queued on cpu 0, where memory is short`+
+		` and no worker can be made, and workqueue events has no rescuer), and no task is left that could end the wait`, func(k *sim.Kernel) {
+		wq := k.AllocWorkqueue("bio", sim.MemReclaim)
+		a, b := k.NewWork(nil, "a", 0, func(*sim.Context) {}), k.NewWork(nil, "b", 0, func(*sim.Context) {})
+		k.Go(nil, "task", on(1), func(c *sim.Context) {
+			wq.QueueWorkOn(c, 0, a)
+			a.FlushWork(c)
+			k.SystemWq().QueueWorkOn(c, 0, b)
+			b.FlushWork(c)
+		})
+	})
+}
+
+// where returns a CPU on which c may be: with preemption off the explorer chooses among all.
+func where(c *sim.Context) machine.CPU {
+	c.PreemptDisable()
+	defer c.PreemptEnable()
+	return c.CPU()
 }
 
 // TestB5PoolOfACPUThatGoesAndComes: what is on the list when the CPU goes runs all the same, elsewhere; when the CPU is back it runs
@@ -243,8 +266,8 @@ func TestB5RescuerOfADisassociatedPool(t *testing.T) {
 func TestB5PoolOfACPUThatGoesAndComes(t *testing.T) {
 	reaches(t, sim.Config{Preemption: sim.Full}, func(k *sim.Kernel, saw func(string)) {
 		k.LimitFailures(nil)
-		before := k.NewWork(nil, "before", 1, func(c *sim.Context) { saw(fmt.Sprint("before: cpu ", c.CPU())) })
-		after := k.NewWork(nil, "after", 1, func(c *sim.Context) { saw(fmt.Sprint("after: cpu ", c.CPU())) })
+		before := k.NewWork(nil, "before", 1, func(c *sim.Context) { saw(fmt.Sprint("before: cpu ", where(c))) })
+		after := k.NewWork(nil, "after", 1, func(c *sim.Context) { saw(fmt.Sprint("after: cpu ", where(c))) })
 		k.Go(nil, "task", on(0), func(c *sim.Context) {
 			k.SystemWq().QueueWorkOn(c, 1, before)
 			_ = k.CPUDown(c, 1, "")

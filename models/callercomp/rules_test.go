@@ -63,6 +63,14 @@ func TestA11Punt(t *testing.T) {
 	}
 }
 
+// TestA11ForceAsync: fallocate through a ring is never tried inline: a worker is in its drain, also where only the task could end what it
+// waits for, which is not woken for one completion when it wants two (A1.3).
+func TestA11ForceAsync(t *testing.T) {
+	worker := `deadlock: task "T" waits for CQE 2, posted only by task "iou-wrk-0" (it works on I/O 2 [T: fallocate X]), which waits for the` +
+		` direct I/O in flight on X, ended only by task "T" (the last step of I/O 1 [T: write X] is task work of T)`
+	ask(t, "inode X\nring R defer\ntask T on cpu 0: submit R write X; submit R fallocate X; wait R 2\n", map[string]string{"6.6-rc": worker, "6.6 6.19": ""})
+}
+
 // TestA11WorkersAreThreads: a worker that drains in inode_dio_wait is asleep in the middle of its request, and only another one issues the
 // next; requests that were submitted before it need none.
 func TestA11WorkersAreThreads(t *testing.T) {
