@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -108,8 +109,7 @@ func Parse(name string, data []byte) (*File, error) {
 	case len(data) > MaxBytes:
 		p.fail(p.pos, "the file has %d bytes; a scenario has at most %d: is it one?", len(data), MaxBytes)
 		return nil, p.errs
-	case !utf8.Valid(data):
-		p.badText(data)
+	case p.badText(data):
 		return nil, p.errs
 	}
 	// Some editors begin a file with a byte order mark.
@@ -130,20 +130,29 @@ func Parse(name string, data []byte) (*File, error) {
 	return p.f, nil
 }
 
-// badText reports the first byte that is no text.
-func (p *parser) badText(data []byte) {
+// badText reports the first byte or character that is no text, and whether there is one. A control character would
+// reach the terminal of whoever reads a report, and makes a picture that is no XML.
+func (p *parser) badText(data []byte) bool {
 	at := Pos{p.f.Name, 1, 1}
 	for len(data) > 0 {
 		r, n := utf8.DecodeRune(data)
-		if r == utf8.RuneError && n == 1 {
+		switch {
+		case r == utf8.RuneError && n == 1:
 			p.fail(at, "byte 0x%02x is not UTF-8 text", data[0])
-			return
+			return true
+		case r == '\r' && n < len(data) && data[n] != '\n':
+			p.fail(at, "a carriage return in the middle of a line: lines end with a line feed, or with both")
+			return true
+		case unicode.IsControl(r) && r != '\n' && r != '\r' && r != '\t':
+			p.fail(at, "control character %U is not text", r)
+			return true
 		}
 		if at.Col++; r == '\n' {
 			at.Line, at.Col = at.Line+1, 1
 		}
 		data = data[n:]
 	}
+	return false
 }
 
 func (p *parser) fail(pos Pos, format string, args ...any) {

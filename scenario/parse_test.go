@@ -46,6 +46,28 @@ func TestLargeFile(t *testing.T) {
 	}
 }
 
+// TestControlCharacters: a title goes to terminals and into pictures, where an escape sequence has no place.
+func TestControlCharacters(t *testing.T) {
+	const rest = "\nmodel taskcomp\nbio A\nirq on cpu 0: complete A\nexpect v7: holds\n"
+	for _, c := range []struct{ text, want string }{
+		{"title \x1b[31mred" + rest, "x.scn:1:7: control character U+001B is not text"},
+		{"title a\x00b" + rest, "x.scn:1:8: control character U+0000 is not text"},
+		{"title é\u009b31m" + rest, "x.scn:1:8: control character U+009B is not text"},
+		{"# \x7f" + rest, "x.scn:1:3: control character U+007F is not text"},
+		{strings.ReplaceAll(rest, "\n", "\r"), "x.scn:1:1: a carriage return in the middle of a line: lines end with a line feed, or with both"},
+		{strings.ReplaceAll("title a\tb"+rest, "\n", "\r\n"), ""},
+		{rest + "title a\r", ""},
+	} {
+		got := ""
+		if _, err := Parse("x.scn", []byte(c.text)); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%q: %q, want %q", c.text, got, c.want)
+		}
+	}
+}
+
 // FuzzParse looks for text that makes the parser panic, or that it accepts and
 // then can't say.
 func FuzzParse(f *testing.F) {
