@@ -262,6 +262,9 @@ func (p *parser) refer(pos Pos, what, name string, list []string) {
 			return
 		}
 	}
+	if name == "" {
+		return // it is missing, and that was said
+	}
 	if p.doubt[name] {
 		return // a line that could not be read may have defined it
 	}
@@ -307,7 +310,7 @@ func (p *parser) checkBios() {
 				p.fail(b.parentPos, "chains have at most three bios in a scenario")
 			}
 		}
-		if b.Handler == "resubmits" {
+		if b.Handler == "resubmits" && b.Arg != "" {
 			p.completed(by, b.Arg, b.argPos)
 		}
 	}
