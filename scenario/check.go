@@ -303,12 +303,7 @@ func (p *parser) checkBios() {
 		}
 		if b.Parent != "" {
 			p.refer(b.parentPos, "bio", b.Parent, all)
-			if b.Parent == b.Name {
-				p.fail(b.parentPos, "bio %s is its own parent", b.Name)
-			}
-			if par := f.Bio(b.Parent); par != nil && par.Parent != "" && f.Bio(par.Parent) != nil && f.Bio(par.Parent).Parent != "" {
-				p.fail(b.parentPos, "chains have at most three bios in a scenario")
-			}
+			p.checkChain(b)
 		}
 		if b.Handler == "resubmits" && b.Arg != "" {
 			p.completed(by, b.Arg, b.argPos)
@@ -325,6 +320,27 @@ func (p *parser) checkBios() {
 		if _, ok := by[b.Name]; !ok && b.Name != "" && !p.doubt[b.Name] && !p.noWord {
 			p.fail(b.namePos, "nobody completes bio %s: write for example irq on cpu 0: complete %s", b.Name, b.Name)
 		}
+	}
+}
+
+// checkChain goes up from a bio with a parent: it must not come back, nor go far.
+func (p *parser) checkChain(b Bio) {
+	const far = 8 // who is farther up is looked at from there
+	up := 0
+	for above := p.f.Bio(b.Parent); above != nil && up <= far; above = p.f.Bio(above.Parent) {
+		switch {
+		case above.Name != b.Name:
+		case up == 0:
+			p.fail(b.parentPos, "bio %s is its own parent", b.Name)
+			return
+		default:
+			p.fail(b.parentPos, "bio %s is its own ancestor: its parents go round in a circle", b.Name)
+			return
+		}
+		up++
+	}
+	if up > 2 && up <= far { // more is a circle above, or a chain that is too long above, and both are reported there
+		p.fail(b.parentPos, "chains have at most three bios in a scenario")
 	}
 }
 
