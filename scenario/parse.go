@@ -116,7 +116,7 @@ func Parse(name string, data []byte) (*File, error) {
 	for i, line := range strings.Split(strings.TrimPrefix(string(data), "\ufeff"), "\n") {
 		p.line(i+1, strings.TrimSuffix(line, "\r"))
 		if len(p.errs) >= MaxErrors {
-			return nil, p.errs
+			return nil, p.enough()
 		}
 	}
 	p.finish()
@@ -125,9 +125,18 @@ func Parse(name string, data []byte) (*File, error) {
 			a, b := p.errs[i], p.errs[j]
 			return a.Line < b.Line || a.Line == b.Line && a.Col < b.Col
 		})
-		return nil, p.errs[:min(len(p.errs), MaxErrors)]
+		if len(p.errs) > MaxErrors {
+			return nil, p.enough()
+		}
+		return nil, p.errs
 	}
 	return p.f, nil
+}
+
+// enough returns the first errors, and says that others may not be among them.
+func (p *parser) enough() ErrorList {
+	first := p.errs[:MaxErrors]
+	return append(first[:MaxErrors:MaxErrors], &Error{first[MaxErrors-1].Pos, fmt.Sprintf("these are the first %d mistakes: there may be more", MaxErrors)})
 }
 
 // badText reports the first byte or character that is no text, and whether there is one. A control character would

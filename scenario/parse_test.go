@@ -5,6 +5,7 @@ package scenario
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,6 +44,34 @@ func TestLargeFile(t *testing.T) {
 	_, err = Parse("long.scn", bytes.Repeat([]byte("#\nbio A\n"), 2000))
 	if !errors.As(err, &e) {
 		t.Fatalf("many statements: %v", err)
+	}
+}
+
+// TestManyErrors: nobody takes the first mistakes for all of them.
+func TestManyErrors(t *testing.T) {
+	more := fmt.Sprintf("these are the first %d mistakes: there may be more", MaxErrors)
+	const end = "bio Z\nirq on cpu 0: complete Z\nexpect v7: holds\n"
+	atEnd := ""
+	for i := range MaxErrors + 1 {
+		atEnd += fmt.Sprintf("bio A%d handler locks M\n", i)
+	}
+	for _, c := range []struct {
+		name, text string
+		errs       int
+	}{
+		{"few", strings.Repeat("bogus\n", MaxErrors-1), MaxErrors - 1},
+		{"found by the line", strings.Repeat("bogus\n", MaxErrors+1), MaxErrors + 1},
+		{"found at the end", atEnd, MaxErrors + 1},
+		{"in one line", "irq on cpu 0: " + strings.Repeat("bogus; ", MaxErrors+9) + "\n", MaxErrors + 1},
+	} {
+		var list ErrorList
+		_, err := Parse("x.scn", []byte("model taskcomp\n"+c.text+end))
+		if !errors.As(err, &list) || len(list) != c.errs {
+			t.Fatalf("%s: %d errors, want %d:\n%v", c.name, len(list), c.errs, err)
+		}
+		if got := list[len(list)-1].Msg == more; got != (c.errs > MaxErrors) {
+			t.Errorf("%s ends with %v", c.name, list[len(list)-1])
+		}
 	}
 }
 
