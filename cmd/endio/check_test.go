@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,6 +61,25 @@ func TestCheckExitCodes(t *testing.T) {
 	code, _, errs = checkText(t, askedFailure+"expect v7: holds\n", "--version", "v77x")
 	if code != exitBadInput || !strings.Contains(errs, `unknown version "v77x" of model taskcomp; its versions are v4`) {
 		t.Errorf("unknown version: exit %d, %s", code, errs)
+	}
+}
+
+// fullDisk is a file on a file system without room.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+// TestCheckFullDisk: a report that could not be written is no success, in whatever form.
+func TestCheckFullDisk(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "q.scn")
+	if err := os.WriteFile(name, []byte(askedFailure+"expect v7: holds\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"check", name}, {"check", name, name}, {"check", name, "--json"}, {"check", name, "--explain"}, {"version"}} {
+		var errs bytes.Buffer
+		if code := run(args, fullDisk{}, &errs); code != exitBadInput || errs.String() != "endio: no space left on device\n" {
+			t.Errorf("%v: exit %d, %q", args, code, errs.String())
+		}
 	}
 }
 

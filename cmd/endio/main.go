@@ -62,8 +62,31 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// A remembering writer keeps the first error, which those who print line by line do not look at: a report that
+// did not reach the disk must not end in success.
+type remembering struct {
+	w   io.Writer
+	err error
+}
+
+func (r *remembering) Write(b []byte) (int, error) {
+	n, err := r.w.Write(b)
+	if r.err == nil {
+		r.err = err
+	}
+	return n, err
+}
+
 // run parses args, runs one verb, and returns the exit code of the process.
 func run(args []string, stdout, stderr io.Writer) (code int) {
+	out := &remembering{w: stdout}
+	stdout = out
+	defer func() {
+		if code != exitBadInput && out.err != nil {
+			fmt.Fprintf(stderr, "endio: %v\n", out.err)
+			code = exitBadInput
+		}
+	}()
 	exited := -1 // the code with which kong itself wanted to leave (--help)
 	parser, err := kong.New(&cli{},
 		kong.Name("endio"),
