@@ -57,7 +57,11 @@ func Cached() Strategy {
 // with none. A preemption is a switch from a task that could have gone on, and
 // whose next step is not [Step.Voluntary].
 func PreemptionBound(n int) Strategy {
-	return Strategy{name: fmt.Sprintf("at most %d preemptions", n), scope: fmt.Sprintf("%d preemptions", n),
+	limit := fmt.Sprintf("%d preemptions", n)
+	if n == 1 {
+		limit = "1 preemption"
+	}
+	return Strategy{name: "at most " + limit, scope: limit,
 		build: func(o *Options) strategy { return newBounded(n, o.MemoryBytes) }}
 }
 
