@@ -192,8 +192,12 @@ func (s *searching) replayer(r strategy) *Exec {
 // replayOnce makes the execution of a schedule and returns its failures and its
 // trace.
 func (s *searching) replayOnce(sched *schedule, strict bool) ([]*Failure, *Trace) {
+	return s.replayBy(&replay{schedule: sched, strict: strict})
+}
+
+func (s *searching) replayBy(r *replay) ([]*Failure, *Trace) {
 	tr := &tracer{}
-	x := s.replayer(&replay{schedule: sched, strict: strict})
+	x := s.replayer(r)
 	x.tracing = tr
 	x.run()
 	x.coros.stop()
@@ -224,13 +228,17 @@ func Replay(p *Program, token string, o Options) (*Result, error) {
 	done := make(chan struct{})
 	var all []*Failure
 	var tr *Trace
+	by := &replay{schedule: sched, strict: true}
 	own(func() {
 		defer close(done)
 		s.heartbeat.adopt(goid())
-		all, tr = s.replayOnce(sched, true)
+		all, tr = s.replayBy(by)
 	})
 	if f, _ := s.heartbeat.watchdog(done, &o, nil); f != nil {
 		return s.abandoned(f), nil
+	}
+	if misfit := by.unfit || by.chose < len(sched.choices); misfit && (len(all) == 0 || all[0].Kind != Nondeterminism) {
+		return nil, fmt.Errorf("replay token %q: its choices do not fit: it is damaged, or the program is not the one that it was made with", token)
 	}
 	r := &Result{Program: p.Name, Strategy: "replay", Scope: "one execution", Executions: 1, Elapsed: time.Since(s.start), Trace: tr}
 	if tr != nil {

@@ -276,6 +276,35 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// TestReplayOfOtherChoices: a token with a choice too many, or one that there is not, stands for no execution.
+func TestReplayOfOtherChoices(t *testing.T) {
+	p := &Program{Name: "choice", Init: func(x *Exec) {
+		x.Go("a", func(t *Task) {
+			t.Yield()
+			t.Check(t.Choose(4)*t.Choose(3) != 6, "chose 6")
+		})
+	}}
+	r, err := Explore(context.Background(), p, Options{})
+	if err != nil || r.Failure == nil {
+		t.Fatal(r, err)
+	}
+	made, err := parseToken(r.Failure.Token, p.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		choices []int32
+		verdict Verdict
+		bad     bool
+	}{{[]int32{3, 2}, Fails, false}, {[]int32{3, 1}, Unknown, false}, {[]int32{3, 2, 0}, 0, true}, {[]int32{4, 2}, 0, true}, {[]int32{3, 3}, 0, true}} {
+		s := schedule{tasks: made.tasks, choices: c.choices}
+		again, err := Replay(p, s.token(p.Name), Options{})
+		if (err != nil) != c.bad || err == nil && again.Verdict != c.verdict {
+			t.Errorf("choices %v: %v, %v", c.choices, again, err)
+		}
+	}
+}
+
 func FuzzToken(f *testing.F) {
 	f.Add("ex1.0c62.BQEBAgIDAQQBAA")
 	f.Fuzz(func(t *testing.T, token string) {

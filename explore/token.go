@@ -127,6 +127,7 @@ type replay struct {
 	// strict makes a schedule that does not fit a failure; otherwise the
 	// execution just ends there.
 	strict bool
+	unfit  bool     // there was no choice of that number
 	keys   []uint64 // the states on the way, if the program declares them
 }
 
@@ -171,9 +172,13 @@ func (s *replay) cycle(x *Exec) {
 
 func (s *replay) choose(x *Exec, n int) int {
 	s.chose++
-	if s.chose <= len(s.choices) && int(s.choices[s.chose-1]) < n {
+	if s.chose > len(s.choices) {
+		return 0
+	}
+	if int(s.choices[s.chose-1]) < n {
 		return int(s.choices[s.chose-1])
 	}
+	s.unfit = true
 	return 0
 }
 
