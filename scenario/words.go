@@ -34,7 +34,7 @@ var versions = map[string][]word{
 		{"v7", "what landed for 7.3: the three fixes, no delay, no test of need_resched"},
 		{"v7+nullcheck", "v7 whose worker and drain test for a handler before calling it"},
 		{"v7+requeue-dead", "v7 whose dead callback requeues on a living CPU and does not run handlers itself"},
-		{"v7-down", "mutant: v7 without the disable when a CPU goes down"},
+		{"v7-down", "mutant: v7 whose work is neither disabled when a CPU goes down nor enabled when one comes up"},
 		{"v7-requeue", "mutant: v7 without the requeue when a CPU comes on line"},
 		{"v7+armin", "variant: v7 that arms the work with interrupts still off"},
 		{"v7+resched", "variant: v7 with the need_resched test of v6 in its worker"},
