@@ -3,6 +3,7 @@
 package taskcomp
 
 import (
+	"fmt"
 	"strings"
 
 	"endio/batch"
@@ -114,6 +115,9 @@ func (e *engine) handle(c *sim.Context, b *modelBio, o *bio.Bio) {
 		return
 	}
 	e.m.running[b.id] = c
+	if c.Tracing() {
+		c.Note("handler of bio %s", b.def.Name)
+	}
 	st.started++
 	if st.started > 1 {
 		c.Fail(sim.RunTwice, "the handler of bio %s runs twice, now in %s %q on cpu %d", b.def.Name, c.Kind(), c.Name(), c.CPU())
@@ -123,6 +127,16 @@ func (e *engine) handle(c *sim.Context, b *modelBio, o *bio.Bio) {
 	e.m.handle(c, b)
 	st.runs++
 	b.done.CompleteAll(c)
+}
+
+// whyNot says why the handler of b, whose own I/O has ended, has not run.
+func (e *engine) whyNot(b *modelBio) string {
+	for i, child := range e.m.bios {
+		if child.def.Parent == b.def.Name && e.ours[i].InFlight() {
+			return fmt.Sprintf("bio %s, which is chained to it, has not ended", child.def.Name)
+		}
+	}
+	return fmt.Sprintf("bio %s has ended, and no worker has come to its handler", b.def.Name)
 }
 
 // The methods of a protocol that only the kernel's versions need.
