@@ -508,7 +508,7 @@ func (k *checkCmd) replay(c *console, jobs []job) error {
 			err = k.write(c, 1)
 		}
 	}
-	if err == nil && !a.Agrees() && a.Failure == nil {
+	if err == nil && !a.Agrees() {
 		return &exitError{code: exitFailed}
 	}
 	return err

@@ -145,6 +145,18 @@ func TestCheckReplay(t *testing.T) {
 			t.Errorf("replay as %s has no %q:\n%s", form, want, out.String())
 		}
 	}
+	other := filepath.Join(filepath.Dir(name), "other")
+	if err := os.Mkdir(other, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	other = filepath.Join(other, "q.scn")
+	if err := os.WriteFile(other, []byte(askedFailure+"expect v6: holds\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out.Reset()
+	if code := run([]string{"check", other, "--version", "v6", "--replay", r.Replay}, &out, &errs); code != exitFailed || !strings.HasPrefix(strings.Split(out.String(), "\n")[2], "BAD") {
+		t.Errorf("a failure that is not expected: exit %d\n%s%s", code, out.String(), errs.String())
+	}
 	if code := run([]string{"check", name, "--version", "v6", "--config", "lazy", "--replay", "ex1.zz"}, &out, &errs); code != exitBadInput {
 		t.Errorf("bad token: exit %d", code)
 	}
