@@ -103,14 +103,21 @@ func (x *Exec) livelock(took uint64) {
 		Text: "the state repeats while task \"" + victim.name + "\" never finishes; the steps between can go on for ever, taken by:" + names}, victim)
 }
 
-// stateKey returns the hash of the current state.
-func (x *Exec) stateKey() uint64 {
+// declaredState adds what the program declares of its state.
+func (x *Exec) declaredState(h *Hash) {
+	x.aside = inState
+	defer x.leave()
 	if x.stateFn == nil {
 		panic(&badProgram{"the strategy matches states, but the program does not declare its state: call Exec.OnState in Init"})
 	}
+	x.stateFn(h)
+}
+
+// stateKey returns the hash of the current state.
+func (x *Exec) stateKey() uint64 {
 	h := &x.hash
 	*h = Hash{}
-	x.stateFn(h)
+	x.declaredState(h)
 	var tasks uint64
 	for _, id := range x.order {
 		t := x.tasks[id]

@@ -105,6 +105,7 @@ func (x *Exec) reset() {
 	x.choices = x.choices[:0]
 	x.failure, x.more = nil, x.more[:0]
 	x.ended = running
+	x.aside, x.asideOf, x.broken = "", nil, false
 	x.hist.root = 0
 	x.onQuiet, x.onComplete, x.stateFn = nil, nil, nil
 	if x.tracing != nil {
@@ -156,28 +157,62 @@ func (x *Exec) goLive() {
 	}
 }
 
+// What may run aside, in words.
+const (
+	inGuard = "a guard"
+	inState = "the function of Exec.OnState"
+	inHook  = "a function of Exec.OnQuiescent or Exec.OnComplete"
+)
+
+// leave is deferred by what runs code of the program aside: what panics there would go
+// through the scheduler, and take the process along.
+func (x *Exec) leave() {
+	if p := recover(); p != nil {
+		if x.aside != inHook { // which runs when the execution is over
+			x.ended, x.broken = failed, true
+		}
+		if p != any(unwinding) {
+			x.fail(panicFailure(x.asideOf, p, debug.Stack()), x.asideOf)
+		}
+	}
+	x.aside, x.asideOf = "", nil
+}
+
 // settle evaluates the guards that may have changed.
 func (x *Exec) settle() {
 	d := x.dirty & x.alive
 	x.dirty = 0
+	if d != 0 {
+		x.evaluate(d)
+	}
+	if x.checked && !x.broken {
+		x.checkGuards()
+	}
+}
+
+// evaluate evaluates the guards of a set of tasks.
+func (x *Exec) evaluate(d uint64) {
+	x.aside = inGuard
+	defer x.leave()
 	for ; d != 0; d &= d - 1 {
 		bit := d & -d
-		if x.tasks[trailing(d)].next.guard.Enabled() {
+		x.asideOf = x.tasks[trailing(d)]
+		if x.asideOf.next.guard.Enabled() {
 			x.enabled |= bit
 		} else {
 			x.enabled &^= bit
 		}
-	}
-	if x.checked {
-		x.checkGuards()
 	}
 }
 
 // checkGuards finds guards that read an object which their step does not
 // declare: their value changed unnoticed.
 func (x *Exec) checkGuards() {
+	x.aside = inGuard
+	defer x.leave()
 	each(x.alive, func(id int) {
 		t := x.tasks[id]
+		x.asideOf = t
 		if g := t.next.guard; g != nil && g.Enabled() != (x.enabled>>id&1 == 1) {
 			x.fail(&Failure{Kind: BadProgram, Task: t.name,
 				Text: fmt.Sprintf("the guard of task %q reads an object that its step does not declare", t.name)}, t)
@@ -245,7 +280,9 @@ func (x *Exec) planned(d int) *Task {
 		return nil
 	}
 	if x.live {
-		x.settle()
+		if x.settle(); x.broken {
+			return nil
+		}
 	}
 	if d < x.hist.known {
 		if e := &x.hist.events[d]; e.op != t.next.op || int(e.task) != id {
@@ -260,7 +297,9 @@ func (x *Exec) planned(d int) *Task {
 	// Not seen before in this order: the step may be blocked.
 	if !x.live {
 		x.goLive()
-		x.settle()
+		if x.settle(); x.broken {
+			return nil
+		}
 	}
 	if x.enabled>>id&1 == 0 {
 		x.ended = infeasible
@@ -274,7 +313,9 @@ func (x *Exec) choice() *Task {
 	if !x.live {
 		x.goLive()
 	}
-	x.settle()
+	if x.settle(); x.broken {
+		return nil
+	}
 	if x.enabled&x.alive == 0 {
 		x.ended = quiescent
 		return nil
@@ -287,6 +328,9 @@ func (x *Exec) choice() *Task {
 		return nil
 	}
 	id := x.strat.pick(x)
+	if x.broken {
+		return nil
+	}
 	if id < 0 {
 		if x.ended == running {
 			x.ended = pruned
@@ -321,11 +365,8 @@ func (x *Exec) finish() {
 }
 
 func (x *Exec) judgeQuiet() {
-	defer func() {
-		if p := recover(); p != nil && p != any(unwinding) {
-			x.fail(panicFailure(nil, p, debug.Stack()), nil)
-		}
-	}()
+	x.aside = inHook
+	defer x.leave()
 	if x.failure != nil && x.failing {
 		return
 	}

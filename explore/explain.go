@@ -34,7 +34,11 @@ func (s *searching) checkDeterminism(cur **Exec) {
 		bounded := first.failure != nil && first.failure.Kind == StepBound // a replay may say livelock
 		same := first.failure == nil && x.failure == nil || first.failure != nil && first.failure.same(x.failure)
 		if !same && !bounded || !first.sameSteps(x) {
-			s.differs(first, x)
+			if x.broken || x.failure != nil && x.failure.Kind == BadProgram {
+				s.failed(x) // says more than that they differ
+			} else {
+				s.differs(first, x)
+			}
 			return
 		}
 	}
@@ -78,10 +82,19 @@ func (x *Exec) sameSteps(y *Exec) bool {
 	if x.stateFn == nil || y.stateFn == nil {
 		return true
 	}
-	var a, b Hash // what is left of the programs
-	x.stateFn(&a)
-	y.stateFn(&b)
-	return a == b
+	return x.leftState() == y.leftState()
+}
+
+// leftState hashes what is left of the program after an execution. What unwinding leaves
+// may be a state that the program never sees, so it is no failure if that makes it panic.
+func (x *Exec) leftState() (h Hash) {
+	defer func() {
+		if recover() != nil {
+			h = Hash{}
+		}
+	}()
+	x.stateFn(&h)
+	return h
 }
 
 // parts describes where an execution with the same schedule as that of x parts from it.

@@ -70,7 +70,10 @@ type Exec struct {
 	pending bool // the strategy has not been told of the end yet
 	unwind  bool
 	tracing *tracer
-	checked bool // an execution with the expensive checks on
+	checked bool   // an execution with the expensive checks on
+	aside   string // code of the program that runs and is no part of a step, or empty
+	asideOf *Task  // whose guard it is, if it is one
+	broken  bool   // such code has panicked: the execution can't go on
 
 	onQuiet    func(*Exec)
 	onComplete func(*Exec)
@@ -184,6 +187,9 @@ func (x *Exec) Steps() int { return x.depth }
 func (x *Exec) Choose(n int) int { return x.choose(n) }
 
 func (x *Exec) choose(n int) int {
+	if x.aside != "" && x.aside != inHook {
+		panic(&badProgram{x.aside + " makes a choice: it may only look"})
+	}
 	if n <= 0 {
 		panic(&badProgram{"Choose of nothing: n must be at least 1"})
 	}

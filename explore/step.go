@@ -93,6 +93,18 @@ func conflict(a, b []access) bool {
 	return false
 }
 
+// badAccess says what is wrong with an access of a step of t.
+func (x *Exec) badAccess(t *Task, a access) *badProgram {
+	text := "an object of another execution: objects live as long as one, make them in Init or in a task each time"
+	switch {
+	case a.obj < 0:
+		text = "the zero Object: make objects with NewObject"
+	case a.kind >= kindCount:
+		text = fmt.Sprintf("an unknown kind of access, %d", uint8(a.kind))
+	}
+	return &badProgram{fmt.Sprintf("a step of task %q names %s", t.name, text)}
+}
+
 // A Guard decides whether a step may happen. Enabled must be quick, must not
 // change anything and must read only state that belongs to the objects which
 // the step declares; the explorer calls it on whichever goroutine runs, often,
@@ -175,11 +187,15 @@ func (s *Step) State(hash uint64) *Step { s.state = hash; return s }
 // functions, in which steps do nothing but unwind.
 func (s *Step) Do() { s.t.point() }
 
-// seal computes the hash of the accesses.
+// seal checks the accesses and computes their hash.
 func (s *Step) seal() {
 	h := uint64(len(s.acc))
+	x := s.t.x
 	for i := range s.acc {
 		a := &s.acc[i]
+		if uint(a.obj) >= uint(len(x.objs)) || x.objs[a.obj].epoch != x.epoch || a.kind >= kindCount {
+			panic(x.badAccess(s.t, *a))
+		}
 		h = (h ^ (uint64(uint32(a.obj))<<4 | uint64(a.kind))) * 0x9e3779b97f4a7c15
 		h ^= h >> 29
 	}

@@ -203,6 +203,9 @@ func (t *Task) Mark(lane int, text string) {
 var unwinding = new(struct{ _ int })
 
 func (x *Exec) spawn(m *maker, name string, f func(*Task), o TaskOptions) *Task {
+	if x.aside != "" {
+		panic(&badProgram{fmt.Sprintf("%s starts task %q: only Init and tasks start tasks", x.aside, name)})
+	}
 	var id int
 	if o.Key > 0 {
 		id = x.ids.task(MaxTasks+o.Key, 0)
@@ -247,6 +250,7 @@ func (x *Exec) spawn(m *maker, name string, f func(*Task), o TaskOptions) *Task 
 
 // first lets f declare the first step of t.
 func (x *Exec) first(t *Task, f func(*Task)) {
+	t.Next()
 	f(t)
 	t.next.seal()
 	if x.tracing != nil {
@@ -271,6 +275,12 @@ func (t *Task) resume() {
 // another switches once.
 func (t *Task) point() {
 	x := t.x
+	if x.aside != "" {
+		panic(&badProgram{fmt.Sprintf("%s takes a step of task %q: it may only look, with methods like Peek", x.aside, t.name)})
+	}
+	if t.waiting {
+		panic(&badProgram{fmt.Sprintf("TaskOptions.First of task %q takes its step: it may only declare it, without Do", t.name)})
+	}
 	if x.checked && x.depth < maxInspected || x.cur != t && !t.starting || x.tracing != nil {
 		x.inspect(t)
 	}
