@@ -45,8 +45,8 @@ type savedPart struct {
 	Base    int
 	Part    bool
 	Nodes   []savedNode
-	Round   int // of a preemption bound
-	Cut     bool
+	Round   int   // of a preemption bound
+	Cut     bool  // so it is a part even if it is over: that of what was left out
 	Left    int64 // of a random strategy
 	Longest int
 	PCG     []byte
@@ -241,15 +241,17 @@ func (s *searching) writeCheckpoint(xs []*Exec) error {
 	c.Objs, c.Kids, c.NObjs, c.NKids = ids.objs, ids.kids, ids.nObjs, ids.nKids
 	for _, x := range xs {
 		x.conclude()
-		if p := x.strat.(saver).save(); !p.Over {
+		if p := x.strat.(saver).save(); !p.Over || p.Cut {
 			c.Parts = append(c.Parts, p)
 		}
 	}
 	c.Parts = append(c.Parts, s.parts...)
+	jobs := s.jobs
 	if s.queue != nil {
-		for _, j := range s.queue.left {
-			c.Jobs = append(c.Jobs, savedJob{j.Plan, saveChoices(j.Choices), j.Sleep})
-		}
+		jobs = append(jobs, s.queue.left...)
+	}
+	for _, j := range jobs {
+		c.Jobs = append(c.Jobs, savedJob{j.Plan, saveChoices(j.Choices), j.Sleep})
 	}
 	if t, ok := xs[0].strat.(*cached); ok {
 		c.Keys, c.Slept = t.seen.dump()

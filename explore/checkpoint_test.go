@@ -42,6 +42,122 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// stopping is p, which is stopped as soon as it was begun after times.
+func stopping(p *Program, after int) (context.Context, *Program) {
+	ctx, stop := context.WithCancel(context.Background())
+	return ctx, &Program{Name: p.Name, Init: func(x *Exec) {
+		if after--; after == 0 {
+			stop()
+		}
+		p.Init(x)
+	}}
+}
+
+// TestResumeAnywhere stops searches after each execution, abandoned ones and the last included.
+func TestResumeAnywhere(t *testing.T) {
+	p := busy(3, 2)
+	for _, s := range []Strategy{SleepSets(), Optimal(), Cached(), PreemptionBound(1), PreemptionBound(9), Random(30, 3), PCT(30, 3, 3)} {
+		runs := 0
+		counting := &Program{Name: p.Name, Init: func(x *Exec) { runs++; p.Init(x) }}
+		want, err := Explore(context.Background(), counting, Options{Strategy: s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k := determinismTries + 1; k <= runs; k += 1 + (runs-k)/3 { // more of them towards the end
+			o := Options{Strategy: s, Checkpoint: filepath.Join(t.TempDir(), "search")}
+			ctx, stopped := stopping(p, k)
+			if _, err := Explore(ctx, stopped, o); err != nil {
+				t.Fatal(err)
+			}
+			o.Resume = true
+			got, err := Explore(context.Background(), p, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			exact := s.scope == "" && s.name != "state caching" // see TestResume
+			if exact && got.Executions != want.Executions || got.Verdict != want.Verdict || got.Scope != want.Scope {
+				t.Errorf("stopped in run %d of %d and resumed: %v, want %v", k, runs, got, want)
+			}
+		}
+	}
+}
+
+// TestResumeJobs: parts of the tree that no worker has begun outlive any number of stops.
+func TestResumeJobs(t *testing.T) {
+	p := busy(2, 2)
+	want, err := Explore(context.Background(), p, Options{Strategy: SleepSets()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Where parallel workers are stopped depends on the machine, so the file is made by hand: all that
+	// can be given away of the tree is a job.
+	o := Options{Strategy: SleepSets(), Checkpoint: filepath.Join(t.TempDir(), "search"), Resume: true, MaxExecutions: 1}
+	if err := o.complete(); err != nil {
+		t.Fatal(err)
+	}
+	s := newSearch(p, &o)
+	xs := s.workers()
+	s.search(context.Background(), xs)
+	xs[0].conclude()
+	for {
+		j, ok := xs[0].strat.(*dfs).give(xs[0])
+		if !ok {
+			break
+		}
+		s.jobs = append(s.jobs, j)
+	}
+	if err := s.writeCheckpoint(xs); err != nil || len(s.jobs) == 0 {
+		t.Fatalf("%d jobs, %v", len(s.jobs), err)
+	}
+	got := &Result{Scope: "bounded by executions"}
+	for ; strings.Contains(got.Scope, "executions"); o.MaxExecutions++ {
+		if got, err = Explore(context.Background(), p, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got.Executions != want.Executions || got.Verdict != want.Verdict {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// TestCheckpointOfMemory: a search that is stopped for want of memory writes what is left, too.
+func TestCheckpointOfMemory(t *testing.T) {
+	o := Options{Strategy: SleepSets(), Checkpoint: filepath.Join(t.TempDir(), "search"), MaxSteps: 50}
+	if err := o.complete(); err != nil {
+		t.Fatal(err)
+	}
+	s := newSearch(busy(3, 3), &o)
+	s.heartbeat.stop("memory, 1 MiB")
+	s.run(context.Background())
+	if _, err := os.Stat(o.Checkpoint); err != nil || s.err != nil || s.result.Verdict != Unknown || s.result.Scope != "bounded by memory, 1 MiB" {
+		t.Errorf("%v: %v, %v", s.result, err, s.err)
+	}
+}
+
+// TestNoCheckpointOfFailures: what is left is not written if something failed, suspected only or not: the
+// search that resumes would say that the program holds.
+func TestNoCheckpointOfFailures(t *testing.T) {
+	p := &Program{Name: "endless at first", Init: func(x *Exec) {
+		v := NewAtomic(x, "v", 0)
+		x.Go("a", func(t *Task) {
+			for v.Load(t) == 0 {
+			}
+		})
+		x.Go("b", func(t *Task) { v.Store(t, 1) })
+	}}
+	for _, o := range []Options{{}, {KeepGoing: true, MaxExecutions: 1}} {
+		o.Strategy, o.MaxSteps, o.Resume = SleepSets(), 8, true
+		o.Checkpoint = filepath.Join(t.TempDir(), "search")
+		for range 2 * o.MaxSteps {
+			r, err := Explore(context.Background(), p, o)
+			if err != nil || r.Failure == nil || r.Failure.Kind != StepBound || r.Verdict != Unknown {
+				t.Fatalf("%v, failure %v, %v, want unknown, step bound", r, r.Failure, err)
+			}
+			o.MaxExecutions = 0
+		}
+	}
+}
+
 func TestCheckpointErrors(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "search")
 	p := busyProgram()

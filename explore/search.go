@@ -83,7 +83,7 @@ func (s *searching) run(ctx context.Context) {
 		}
 	}
 	s.conclude(xs)
-	if s.o.Checkpoint != "" && s.err == nil && s.result.Verdict == Unknown && (len(s.bounds) > 0 || s.heartbeat.halt.Load()) {
+	if s.o.Checkpoint != "" && s.err == nil && s.result.Failure == nil && len(s.bounds) > 0 {
 		s.err = s.writeCheckpoint(xs)
 	}
 	for _, f := range s.result.Failures {
@@ -223,7 +223,7 @@ func (s *searching) loop(ctx context.Context, x *Exec) string {
 			return fmt.Sprintf("%d executions", o.MaxExecutions)
 		}
 		if s.heartbeat.halt.Load() {
-			return ""
+			return s.heartbeat.bound()
 		}
 		if n&63 == 0 {
 			s.estimate(x)

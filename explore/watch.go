@@ -22,6 +22,7 @@ type heartbeat struct {
 
 	mu    sync.Mutex
 	goids map[int64]bool // goroutines of the search
+	by    string         // what the watchdog has stopped the search for, or empty
 	dumps int            // stack dumps made in search of stray goroutines
 
 	stray chan *Failure // a goroutine of the program took a step
@@ -209,13 +210,28 @@ func (h *heartbeat) watchdog(done <-chan struct{}, o *Options, report func()) (*
 			switch {
 			case live <= o.MemoryBytes+max(o.MemoryBytes/4, memorySlack):
 			case bound == "":
-				h.halt.Store(true)
 				bound, asked = fmt.Sprintf("memory, %d MiB", o.MemoryBytes>>20), now
+				h.stop(bound)
 			case now.Sub(asked) > time.Second:
 				return h.overMemory(live, o.MemoryBytes), ""
 			}
 		}
 	}
+}
+
+// stop asks the search to stop, for want of something.
+func (h *heartbeat) stop(by string) {
+	h.mu.Lock()
+	h.by = by
+	h.mu.Unlock()
+	h.halt.Store(true)
+}
+
+// bound returns what the watchdog has stopped the search for, or nothing.
+func (h *heartbeat) bound() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.by
 }
 
 // inspect does the expensive checks at a step of t: is it t's own goroutine, has
