@@ -89,3 +89,33 @@ func TestBadCallbacks(t *testing.T) {
 		}
 	}
 }
+
+// TestBadRequests: a request that makes no sense is an error, and no panic on a goroutine of the search.
+func TestBadRequests(t *testing.T) {
+	none := &Program{Name: "none"}
+	for _, tt := range []struct {
+		ctx  context.Context
+		p    *Program
+		o    Options
+		want string
+	}{
+		{nil, abba(), Options{}, "explore abba: the context is nil"},
+		{context.Background(), nil, Options{}, "explore: the program has no Init function"},
+		{context.Background(), none, Options{}, "explore: the program has no Init function"},
+		{context.Background(), abba(), Options{MaxSteps: -1}, "explore abba: option MaxSteps is -1: it must not be negative"},
+		{context.Background(), abba(), Options{Strategy: PreemptionBound(-1)}, "explore abba: strategy: preemptions: -1, must be at least 0"},
+		{context.Background(), abba(), Options{Strategy: Random(0, 1)}, "explore abba: strategy: executions: 0, must be at least 1"},
+		{context.Background(), abba(), Options{Strategy: PCT(-1, 3, 1)}, "explore abba: strategy: executions: -1, must be at least 1"},
+		{context.Background(), abba(), Options{Strategy: PCT(1, 0, 1)}, "explore abba: strategy: depth: 0, must be at least 1"},
+	} {
+		if r, err := Explore(tt.ctx, tt.p, tt.o); err == nil || err.Error() != tt.want {
+			t.Errorf("Explore: %v, error %v, want %s", r, err, tt.want)
+		}
+	}
+	token := (&schedule{}).token("none")
+	for _, p := range []*Program{nil, none} {
+		if r, err := Replay(p, token, Options{}); err == nil || err.Error() != "replay: the program has no Init function" {
+			t.Errorf("Replay: %v, error %v", r, err)
+		}
+	}
+}

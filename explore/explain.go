@@ -3,6 +3,7 @@
 package explore
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -227,6 +228,9 @@ func (s *searching) replayBy(r *replay) ([]*Failure, *Trace) {
 // Replay makes the execution that token stands for, with a trace. The result
 // has the failure, if the execution still fails.
 func Replay(p *Program, token string, o Options) (*Result, error) {
+	if p == nil || p.Init == nil {
+		return nil, errors.New("replay: the program has no Init function")
+	}
 	sched, err := parseToken(token, p.Name)
 	if err != nil {
 		return nil, err

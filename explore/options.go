@@ -110,5 +110,8 @@ func (o *Options) complete() error {
 	if o.Strategy.build == nil {
 		o.Strategy = Optimal()
 	}
+	if o.Strategy.wrong != "" {
+		return errors.New("strategy: " + o.Strategy.wrong)
+	}
 	return nil
 }

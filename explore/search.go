@@ -20,6 +20,9 @@ func Explore(ctx context.Context, p *Program, o Options) (*Result, error) {
 	if p == nil || p.Init == nil {
 		return nil, errors.New("explore: the program has no Init function")
 	}
+	if ctx == nil {
+		return nil, fmt.Errorf("explore %s: the context is nil", p.Name)
+	}
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("explore %s: %w", p.Name, err)
 	}

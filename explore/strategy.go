@@ -11,6 +11,7 @@ type Strategy struct {
 	scope   string // what is left out, or empty
 	sampled bool
 	seed    uint64
+	wrong   string // what is wrong with its arguments, or empty
 	build   func(o *Options) strategy
 }
 
@@ -61,25 +62,38 @@ func PreemptionBound(n int) Strategy {
 	if n == 1 {
 		limit = "1 preemption"
 	}
-	return Strategy{name: "at most " + limit, scope: limit,
+	return Strategy{name: "at most " + limit, scope: limit, wrong: below("preemptions", n, 0),
 		build: func(o *Options) strategy { return newBounded(n, o.MemoryBytes) }}
 }
 
 // Random makes n executions in which each step is taken by any of the enabled
 // tasks with equal probability.
 func Random(n int64, seed uint64) Strategy {
-	return Strategy{name: fmt.Sprintf("random, seed %d", seed), sampled: true, seed: seed, build: func(*Options) strategy {
-		w := newWalk(n, seed, 1)
-		return &w
-	}}
+	return Strategy{name: fmt.Sprintf("random, seed %d", seed), sampled: true, seed: seed, wrong: below("executions", n, 1),
+		build: func(*Options) strategy {
+			w := newWalk(n, seed, 1)
+			return &w
+		}}
 }
 
 // PCT makes n executions with random priorities that change depth-1 times. It
 // finds faults that need few orderings faster than [Random]; depth 3 is a good
 // start.
 func PCT(n int64, depth int, seed uint64) Strategy {
-	return Strategy{name: fmt.Sprintf("random priorities (PCT), depth %d, seed %d", depth, seed), sampled: true, seed: seed,
+	wrong := below("executions", n, 1)
+	if wrong == "" {
+		wrong = below("depth", depth, 1)
+	}
+	return Strategy{name: fmt.Sprintf("random priorities (PCT), depth %d, seed %d", depth, seed), sampled: true, seed: seed, wrong: wrong,
 		build: func(*Options) strategy {
-			return &pct{walk: newWalk(n, seed, 2), depth: max(depth, 1)}
+			return &pct{walk: newWalk(n, seed, 2), depth: depth}
 		}}
+}
+
+// below says that an argument is less than it may be, or nothing.
+func below[T int | int64](name string, value, least T) string {
+	if value >= least {
+		return ""
+	}
+	return fmt.Sprintf("%s: %d, must be at least %d", name, value, least)
 }
