@@ -19,6 +19,7 @@ type bounded struct {
 	seen         *stateTable
 	memory       int64
 	path         []boundNode
+	states       []uint64 // on the path, if the program declares them
 	complete     bool
 }
 
@@ -69,11 +70,19 @@ func (s *bounded) pick(x *Exec) int {
 		s.cut = s.cut || n.enabled != b.free
 		n.enabled = b.free
 	}
-	key := s.key(x, b)
+	state := uint64(0)
+	if x.stateFn != nil {
+		state = x.stateKey()
+	}
+	s.states = append(s.states[:d], state)
+	key := s.key(x, b, state)
 	// The table keeps, as a mask, for which numbers of used preemptions the
 	// prefix was seen: a bit that is clear stands for a visit.
 	visits := ^uint64(0) << min(b.used, 63)
 	if old, found := s.seen.lookup(key, ^visits); found && old>>min(b.used, 63)&1 == 0 {
+		if state != 0 {
+			checkCycle(x, s.states, d, state)
+		}
 		return -1
 	}
 	n.cur = uint8(prefer(x, n.enabled))
@@ -84,10 +93,10 @@ func (s *bounded) pick(x *Exec) int {
 
 // key identifies what can follow: the class of the prefix, or the state if the
 // program declares it, and the task that can go on for free.
-func (s *bounded) key(x *Exec, b boundNode) uint64 {
+func (s *bounded) key(x *Exec, b boundNode, state uint64) uint64 {
 	k := b.class
-	if x.stateFn != nil {
-		k = x.stateKey()
+	if state != 0 {
+		k = state
 	}
 	if x.last != nil {
 		k = mix(k, uint64(x.last.id)+1)

@@ -67,20 +67,14 @@ func (s *cached) onPath(key uint64, d int) (slept uint64, found bool) {
 // and leaves a task that is no daemon unfinished. It is not a complete search for
 // livelocks: a cycle may be closed through a state that is not on the path.
 func checkCycle(x *Exec, keys []uint64, d int, key uint64) {
+	always, took := x.enabled, uint64(0)
 	for k := min(d, len(keys)) - 1; k >= 0; k-- {
-		if keys[k] != key {
-			continue
-		}
-		always, took := x.enabled, uint64(0)
-		for i := k; i < d; i++ {
-			always &= x.hist.events[i].enabled
-			took |= 1 << x.hist.events[i].task
-		}
-		if always&^took != 0 {
+		always &= x.hist.events[k].enabled
+		took |= 1 << x.hist.events[k].task
+		if keys[k] == key && always&^took == 0 {
+			x.livelock(took)
 			return
 		}
-		x.livelock(took)
-		return
 	}
 }
 

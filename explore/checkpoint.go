@@ -172,6 +172,7 @@ func (s *bounded) load(p savedPart) {
 	s.dfs.load(p)
 	s.round, s.cut = p.Round, p.Cut
 	s.path = s.path[:0]
+	s.states = append(s.states[:0], make([]uint64, len(p.Nodes))...) // cycles through these are not seen
 	for _, n := range p.Nodes {
 		s.path = append(s.path, boundNode{free: n.Free, used: n.Used, class: n.Class})
 	}

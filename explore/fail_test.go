@@ -126,10 +126,22 @@ func TestLivelock(t *testing.T) {
 			})
 		}
 	}}
+	// Each alone is unfair to the other.
+	spins := &Program{Name: "spins", Init: func(x *Exec) {
+		v := NewAtomic(x, "v", 0)
+		x.OnState(func(h *Hash) { h.Add(uint64(v.Peek())) })
+		x.GoWith("idle", TaskOptions{Daemon: true}, func(t *Task) { v.AwaitValue(t, 7) })
+		for _, name := range []string{"a", "b"} {
+			x.Go(name, func(t *Task) {
+				for t.Choose(2); v.Load(t) == 0; t.Yield() {
+				}
+			})
+		}
+	}}
 	for _, tt := range []struct {
 		p *Program
 		s Strategy
-	}{{turns, Cached()}, {turns, Optimal()}, {turns, Random(20, 1)}} {
+	}{{turns, Cached()}, {turns, Optimal()}, {turns, Random(20, 1)}, {turns, PreemptionBound(0)}, {spins, Cached()}, {spins, Random(20, 1)}} {
 		r, err := Explore(context.Background(), tt.p, Options{Strategy: tt.s, MaxSteps: 60})
 		if err != nil {
 			t.Fatal(err)

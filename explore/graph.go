@@ -54,19 +54,20 @@ const noState = ^uint32(0)
 
 // A stateNode is what is known of a state.
 type stateNode struct {
-	key    uint64
-	sleep  uint64 // tasks that need not be run
-	todo   uint64 // to be run
-	before uint64 // run since the last visit that woke some
-	via    uint32 // the way on which it was reached first, or noState
-	ways   uint32 // head of the list of those that lead on from here
-	depth  uint32
-	others bool // steps from here have other choices to be made: see stateGraph.others
-	listed bool // in open
-	dry    bool // nothing was left to do here, nor in any state behind, when somebody looked
+	key     uint64
+	enabled uint64
+	sleep   uint64 // tasks that need not be run
+	todo    uint64 // to be run
+	before  uint64 // run since the last visit that woke some
+	via     uint32 // the way on which it was reached first, or noState
+	ways    uint32 // head of the list of those that lead on from here
+	depth   uint32
+	others  bool // steps from here have other choices to be made: see stateGraph.others
+	listed  bool // in open
+	dry     bool // nothing was left to do here, nor in any state behind, when somebody looked
 }
 
-const stateNodeBytes = 48
+const stateNodeBytes = 56
 
 // A way is a step that was made from one state to another.
 type way struct {
@@ -234,7 +235,7 @@ func (g *stateGraph) arrive(a *arrival) (n uint32, next int, asleep uint64) {
 			g.deepest = max(g.deepest, depth)
 		}
 		g.index[slot] = n + 1
-		g.nodes.add(stateNode{key: a.key, sleep: a.sleep, todo: a.enabled &^ a.sleep, via: g.lead(a, n), ways: noState, depth: depth})
+		g.nodes.add(stateNode{key: a.key, enabled: a.enabled, sleep: a.sleep, todo: a.enabled &^ a.sleep, via: g.lead(a, n), ways: noState, depth: depth})
 		g.left += int64(count(g.nodes.at(n).todo))
 	} else {
 		g.lead(a, n)

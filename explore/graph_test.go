@@ -126,7 +126,7 @@ func TestLookForCycles(t *testing.T) {
 	s.search(context.Background(), xs)
 	g := xs[0].strat.(*graph).g
 	beats := s.heartbeat.beats.Load()
-	if s.again(context.Background(), g) || len(s.bounds) > 0 {
+	if s.again(context.Background(), xs[0], g) || len(s.bounds) > 0 {
 		t.Fatalf("a search of %d states without a cycle is to be done again, bounded by %q", g.nodes.n, s.bounds)
 	}
 	if s.heartbeat.beats.Load() == beats {
@@ -135,7 +135,7 @@ func TestLookForCycles(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	stop()
 	s.result.Failures, s.result.Failure = nil, nil
-	if s.again(ctx, g) || len(s.bounds) == 0 {
+	if s.again(ctx, xs[0], g) || len(s.bounds) == 0 {
 		t.Error("a search that was stopped goes on")
 	}
 	if s.conclude(xs); s.result.Verdict != Unknown {

@@ -79,7 +79,7 @@ func (s *searching) run(ctx context.Context) {
 	xs := s.workers()
 	if s.err = s.begin(xs); s.err == nil && s.result.Failure == nil { // can be resumed, and is deterministic
 		s.search(ctx, xs)
-		if g, ok := xs[0].strat.(*graph); ok && s.again(ctx, g.g) {
+		if g, ok := xs[0].strat.(*graph); ok && s.again(ctx, xs[0], g.g) {
 			s.o.depthFirst = true
 			xs = s.workers()
 			s.search(ctx, xs)
@@ -110,7 +110,7 @@ func (s *searching) search(ctx context.Context, xs []*Exec) {
 // again reports whether states have to be searched depth first: only that way are cycles
 // of states found on an execution, so that one can tell whether they are livelocks, and can a
 // search go on whose table is full.
-func (s *searching) again(ctx context.Context, g *stateGraph) bool {
+func (s *searching) again(ctx context.Context, x *Exec, g *stateGraph) bool {
 	if s.result.Failure != nil && !s.o.KeepGoing || s.heartbeat.halt.Load() || len(s.bounds) > 0 {
 		return false
 	}
@@ -118,15 +118,19 @@ func (s *searching) again(ctx context.Context, g *stateGraph) bool {
 		return true
 	}
 	by := ""
-	cyclic, known := g.cyclic(func() bool {
+	stopped := func() bool {
 		s.heartbeat.beats.Add(1) // no task steps meanwhile, and none is stalled
 		by = s.over(ctx)
 		return by != "" || s.heartbeat.halt.Load()
-	})
+	}
+	cyclic, known := g.cyclic(stopped)
+	if cyclic {
+		known = s.livelocks(x, g, stopped)
+	}
 	if !known {
 		s.bounded(by)
 	}
-	return cyclic
+	return cyclic && known && (s.result.Failure == nil || s.o.KeepGoing)
 }
 
 // begin resumes an earlier search, if asked to.
