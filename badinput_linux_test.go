@@ -5,9 +5,11 @@ package endio_test
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"endio"
 )
@@ -18,6 +20,59 @@ func TestNoDirect(t *testing.T) {
 		_, err := e.OpenFile("/proc/self/status", os.O_RDONLY, 0, endio.Direct)
 		if !errors.Is(err, endio.ErrNoDirect) || !errors.Is(err, syscall.EINVAL) || !strings.Contains(err.Error(), "open it without Direct") {
 			t.Errorf("open of a file in /proc for direct I/O: %v, want ErrNoDirect and what to do", err)
+		}
+	})
+}
+
+// TestNotAFile opens what is neither a regular file nor a block device: it is refused at
+// once, also a FIFO with nobody at its other end.
+func TestNotAFile(t *testing.T) {
+	backends(t, func(t *testing.T, e *endio.Engine) {
+		fifo := filepath.Join(t.TempDir(), "fifo")
+		if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{fifo, "/dev/null"} {
+			for _, flag := range []int{os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_RDWR | os.O_CREATE} {
+				refused := make(chan error, 1)
+				go func() {
+					_, err := e.OpenFile(path, flag, 0o600)
+					refused <- err
+				}()
+				select {
+				case err := <-refused:
+					if want := "open " + path + ": not a regular file or block device"; err == nil || err.Error() != want {
+						t.Errorf("flag %#x: %v, want %s", flag, err, want)
+					}
+				case <-time.After(10 * time.Second):
+					t.Fatalf("flag %#x: the open of %s hangs", flag, path)
+				}
+			}
+		}
+	})
+}
+
+// TestDirectByFlag opens a file with O_DIRECT among the flags of the system, which is
+// what the option Direct says: alignment is known and looked after.
+func TestDirectByFlag(t *testing.T) {
+	backends(t, func(t *testing.T, e *endio.Engine) {
+		asked, _ := open(t, e, 4*block, endio.Direct)
+		path := asked.Name()
+		f, err := e.OpenFile(path, os.O_RDWR|syscall.O_DIRECT, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Align() != asked.Align() {
+			t.Errorf("alignment %+v, want %+v", f.Align(), asked.Align())
+		}
+		if _, err := f.WriteAt(make([]byte, 100), 0); !errors.Is(err, endio.ErrAlignment) {
+			t.Errorf("a write of 100 bytes: %v, want ErrAlignment", err)
+		}
+		if _, err := e.OpenFile(path, os.O_RDWR|syscall.O_DIRECT, 0, endio.Uncached); !errors.Is(err, endio.ErrInvalid) {
+			t.Errorf("O_DIRECT and Uncached: %v, want ErrInvalid", err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -62,6 +62,9 @@ func (e *Engine) OpenFile(name string, flag int, perm fs.FileMode, opts ...FileO
 	for _, o := range opts {
 		all |= o
 	}
+	if flag&directFlag != 0 {
+		all |= Direct // or its alignment and its partial blocks would be nobody's business
+	}
 	switch {
 	case all&^(Direct|Uncached) != 0:
 		return nil, refuse(ErrInvalid, "want Direct or Uncached as an option")
@@ -72,6 +75,9 @@ func (e *Engine) OpenFile(name string, flag int, perm fs.FileMode, opts ...FileO
 	}
 	if all == Direct {
 		flag |= directFlag
+	}
+	if info, err := os.Stat(name); err == nil && !mayBeFile(info.Mode()) {
+		return nil, refuse(errNotAFile, "")
 	}
 	osFile, err := os.OpenFile(name, flag, perm)
 	if err != nil {
@@ -106,6 +112,13 @@ func (e *Engine) OpenFile(name string, flag int, perm fs.FileMode, opts ...FileO
 	f.inode = ref
 	e.files[f] = struct{}{}
 	return f, nil
+}
+
+// mayBeFile reports whether what has this mode can be opened without harm. To open a FIFO waits for whoever
+// opens its other end, and to open a device may do something to it. What was opened
+// is looked at again.
+func mayBeFile(m fs.FileMode) bool {
+	return m.Type()&^fs.ModeDir == 0 || m&fs.ModeDevice != 0 && m&fs.ModeCharDevice == 0
 }
 
 // Name returns the name that the file was opened with.

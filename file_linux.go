@@ -4,7 +4,6 @@ package endio
 
 import (
 	"io"
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +26,7 @@ func (f *File) identify() error {
 	case unix.S_IFDIR:
 		return syscall.EISDIR
 	default:
-		return &os.PathError{Op: "open", Path: f.path, Err: errNotAFile}
+		return errNotAFile
 	}
 	f.align = Align{Memory: 1, Offset: 1}
 	if !f.direct {

@@ -5,7 +5,6 @@
 package endio
 
 import (
-	"os"
 	"sync/atomic"
 	"syscall"
 
@@ -32,7 +31,7 @@ func (f *File) identify() error {
 	case info.IsDir():
 		return syscall.EISDIR
 	case !info.Mode().IsRegular():
-		return &os.PathError{Op: "open", Path: f.path, Err: errNotAFile}
+		return errNotAFile
 	case f.direct:
 		return ErrNoDirect
 	}

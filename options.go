@@ -111,7 +111,8 @@ type FileOption int
 // File options.
 const (
 	// Direct bypasses the page cache (O_DIRECT). Offsets, lengths and buffers must
-	// be aligned; [File.Align] says how, and [Engine.AlignedBuffer] helps.
+	// be aligned; [File.Align] says how, and [Engine.AlignedBuffer] helps. A flag of the
+	// system (syscall.O_DIRECT) asks for the same.
 	Direct FileOption = 1 << iota
 
 	// Uncached goes through the page cache and leaves nothing there (RWF_DONTCACHE,
