@@ -77,6 +77,23 @@ func TestDirectByFlag(t *testing.T) {
 	})
 }
 
+// TestTooManyShards asks for more shards than any system has processors: it is refused, and
+// does not take all descriptors of the process first.
+func TestTooManyShards(t *testing.T) {
+	for _, b := range []endio.Backend{endio.IOUring, endio.Threads} {
+		for _, o := range []endio.Options{{Shards: 1 << 30}, {Shards: 1, MaxShards: 1 << 30}} {
+			o.Backend = b
+			e, err := endio.Open(o)
+			if err == nil {
+				t.Error(e.Close())
+			}
+			if err == nil || !strings.Contains(err.Error(), "8192") {
+				t.Errorf("%s: %d shards of at most %d: %v, want an error with the limit", b, o.Shards, o.MaxShards, err)
+			}
+		}
+	}
+}
+
 // TestClosedEngine calls an engine that is closed.
 func TestClosedEngine(t *testing.T) {
 	for _, b := range []endio.Backend{endio.IOUring, endio.Threads} {

@@ -29,7 +29,7 @@ type Options struct {
 	Shards int
 
 	// MaxShards bounds [Engine.SetShards]; 0 means the number of processors, or Shards
-	// if that is more.
+	// if that is more. At most 8192.
 	MaxShards int
 
 	// Backend asks for one backend; [Auto] takes the best that there is.

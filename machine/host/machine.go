@@ -51,6 +51,10 @@ type Config struct {
 	RetirePrivate func(private any)
 }
 
+// MostShards bounds the shards of a machine: no Linux has more processors (NR_CPUS), and each shard
+// takes a ring with its descriptors and its memory.
+const MostShards = 8192
+
 // DefaultEntries is the size of a port's ring: twice the depth at which fast
 // devices are saturated.
 const DefaultEntries = 256
@@ -136,8 +140,8 @@ func New(cfg Config) (*Machine, error) {
 			return nil, err
 		}
 	}
-	if cfg.Shards < 1 || cfg.MaxShards < cfg.Shards {
-		return nil, fmt.Errorf("host: %d shards of at most %d: want at least 1, and no more than that", cfg.Shards, cfg.MaxShards)
+	if cfg.Shards < 1 || cfg.MaxShards < cfg.Shards || cfg.MaxShards > MostShards {
+		return nil, fmt.Errorf("host: %d shards of at most %d: want at least 1, no more than that, and at most %d", cfg.Shards, cfg.MaxShards, MostShards)
 	}
 	if cfg.Entries < 2 || cfg.Entries > 1<<14 || cfg.Entries&(cfg.Entries-1) != 0 {
 		return nil, fmt.Errorf("host: %d entries for a port: want a power of two from 2 to %d", cfg.Entries, 1<<14)
