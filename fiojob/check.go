@@ -25,6 +25,9 @@ func (p *parser) check(d *draft) {
 		p.warnf(d.pos("iodepth"), "ioengine=%s waits for each operation: iodepth is taken as 1", j.EngineName)
 		j.Depth = 1
 	}
+	if j.BatchSubmit == 0 {
+		j.BatchSubmit = j.Depth
+	}
 	j.BatchSubmit = min(j.BatchSubmit, j.Depth)
 	j.BatchCompleteMin = min(j.BatchCompleteMin, j.Depth)
 	if j.BatchCompleteMax > 0 {

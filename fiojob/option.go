@@ -83,7 +83,7 @@ var options = []option{
 	choice("sync", func(j *Job) *SyncMode { return &j.Sync },
 		names[SyncMode]{"none": NoSync, "0": NoSync, "sync": OSync, "1": OSync, "dsync": ODSync}),
 	count("iodepth", func(j *Job) *int { return &j.Depth }, 1, maxDepth),
-	count("iodepth_batch", func(j *Job) *int { return &j.BatchSubmit }, 1, maxDepth, "iodepth_batch_submit"),
+	count("iodepth_batch", func(j *Job) *int { return &j.BatchSubmit }, 0, maxDepth, "iodepth_batch_submit"),
 	count("iodepth_batch_complete_min", func(j *Job) *int { return &j.BatchCompleteMin }, 0, maxDepth, "iodepth_batch_complete"),
 	count("iodepth_batch_complete_max", func(j *Job) *int { return &j.BatchCompleteMax }, 0, maxDepth),
 	// The engine registers buffers and files where it can, and never spreads a
