@@ -184,7 +184,7 @@ func TestReplayDetects(t *testing.T) {
 				op = Op{Line: 2, Kind: Read, Len: 0x100}
 			}
 			var m *Mismatch
-			if err := r.one(op); !errors.As(err, &m) || !strings.Contains(err.Error(), "line 2") || !strings.Contains(err.Error(), tt.want) {
+			if err := r.one(op); !errors.As(err, &m) || strings.Count(err.Error(), "line 2") != 1 || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want a mismatch: %s", err, tt.want)
 			}
 		})

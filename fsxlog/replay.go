@@ -108,6 +108,10 @@ func (r *replay) one(op Op) error {
 		r.res.Unsupported++
 		return fmt.Errorf("line %d: %v: %w: this file system can't replay the log", op.Line, op, err)
 	}
+	var m *Mismatch
+	if errors.As(err, &m) {
+		return err // says where
+	}
 	if err != nil {
 		return fmt.Errorf("line %d: %v: %w", op.Line, op, err)
 	}
