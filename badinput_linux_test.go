@@ -77,6 +77,22 @@ func TestDirectByFlag(t *testing.T) {
 	})
 }
 
+// TestHintOfFallocate has the file system refuse a range that would do for direct I/O:
+// the error does not speak of that.
+func TestHintOfFallocate(t *testing.T) {
+	backends(t, func(t *testing.T, e *endio.Engine) {
+		f, _ := open(t, e, 4*block, endio.Direct)
+		unit := int64(f.Align().Offset)
+		err := f.Fallocate(endio.FallocCollapseRange, unit, unit)
+		if err == nil {
+			t.Skipf("the file system takes out %d bytes", unit)
+		}
+		if strings.Contains(err.Error(), "direct I/O") {
+			t.Errorf("%v: it is no matter of direct I/O", err)
+		}
+	})
+}
+
 // TestTooManyShards asks for more shards than any system has processors: it is refused, and
 // does not take all descriptors of the process first.
 func TestTooManyShards(t *testing.T) {

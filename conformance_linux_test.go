@@ -582,6 +582,9 @@ func TestBlockDevice(t *testing.T) {
 		if !errors.Is(op.Err, syscall.ENOSPC) {
 			t.Errorf("write behind the end of the device = %d, %v, want ENOSPC", op.N, op.Err)
 		}
+		if err := f.Truncate(block); !errors.Is(err, syscall.EINVAL) || !strings.Contains(err.Error(), "the size of a block device") {
+			t.Errorf("truncate of a device: %v, want EINVAL and why", err)
+		}
 		testDrainDevice(t, e, f, g)
 		if err := errors.Join(f.Close(), g.Close()); err != nil {
 			t.Error(err)

@@ -148,7 +148,9 @@ func (f *File) opError(op string, off, n, done int64, err error) error {
 // hint says what to do about errors that do not say it themselves.
 func (f *File) hint(op string, err error) string {
 	switch {
-	case errors.Is(err, syscall.EINVAL) && f.direct:
+	case errors.Is(err, syscall.EINVAL) && op == "truncate" && f.key.isDevice:
+		return "the size of a block device can't be changed"
+	case errors.Is(err, syscall.EINVAL) && f.direct && (op == "read" || op == "write"):
 		return fmt.Sprintf("direct I/O here wants offset and length in multiples of %d and buffers at multiples of %d", f.align.Offset, f.align.Memory)
 	case errors.Is(err, syscall.EFBIG):
 		return "the file would grow beyond what the file system or RLIMIT_FSIZE allows"
