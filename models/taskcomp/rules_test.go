@@ -63,8 +63,11 @@ func TestB12TheParentEndsLast(t *testing.T) {
 	ask(t, "none full", deep+"irq on cpu 0: complete D; complete C; complete P\n", map[string]string{kernels: ""})
 	ask(t, "none full", deep+"irq on cpu 0: complete P; complete C; complete D\n", map[string]string{kernels: ""})
 	// One that is missing keeps the handler from running.
-	waits := `lost work: task "T" waits for the handler of bio P (bio P has not ended), and no task is left that could end the wait`
-	ask(t, "none full", "bio P unflagged\nbio C parent P\nirq on cpu 0: complete P\ntask T on cpu 1: wait-bio P; complete C\n", map[string]string{kernels: waits, "endio": strings.Replace(waits, " (bio P has not ended)", "", 1)})
+	waits := func(why string) string {
+		return fmt.Sprintf("lost work: task \"T\" waits for the handler of bio P (%s), and no task is left that could end the wait", why)
+	}
+	ask(t, "none full", "bio P unflagged\nbio C parent P\nirq on cpu 0: complete P\ntask T on cpu 1: wait-bio P; complete C\n",
+		map[string]string{kernels: waits("bio P has not ended"), "endio": waits("its child C has not ended")})
 	// Once its children have ended a bio is no chain any more: a stacked driver ends it again, alone.
 	ask(t, "none full", "bio P handler restores\nbio C parent P\nirq on cpu 0: complete C\nirq on cpu 1: complete P\n", map[string]string{"v7 endio": ""})
 }
