@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -401,3 +402,35 @@ func TestBadInput(t *testing.T) {
 }
 
 var _ = fmt.Sprint
+
+// TestNilOperation: a nil operation is refused, and with it the good one before it, which can
+// be submitted again.
+func TestNilOperation(t *testing.T) {
+	backends(t, func(t *testing.T, e *endio.Engine) {
+		f, _ := open(t, e, 4*block, endio.Direct)
+		q, err := e.NewQueue(endio.QueueOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{}, 1)
+		good := &endio.Op{File: f, Buf: e.AlignedBuffer(block), Done: func(*endio.Context, *endio.Op) { done <- struct{}{} }}
+		for name, submit := range map[string]func(...*endio.Op) error{"engine": e.Submit, "queue": q.Submit} {
+			good.In = endio.Task // a queue makes it Caller
+			for _, ops := range [][]*endio.Op{{nil}, {good, nil}} {
+				if err := submit(ops...); !errors.Is(err, endio.ErrInvalid) || !strings.Contains(err.Error(), "an operation is nil") {
+					t.Errorf("%s: %v, want %v", name, err, endio.ErrInvalid)
+				}
+			}
+			if err := submit(good); err != nil {
+				t.Errorf("%s: the good operation again: %v", name, err)
+			}
+			if err := q.Drain(); err != nil {
+				t.Error(err)
+			}
+			<-done
+		}
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -141,6 +141,9 @@ func handlerName(pc uintptr) string {
 
 // prepare checks op and makes it ready to be issued through p.
 func (op *Op) prepare(e *Engine, p *host.Port, owner bio.Owner) error {
+	if op == nil {
+		return &OpError{Op: "submit", Off: -1, Len: -1, Err: ErrInvalid, Hint: "an operation is nil"}
+	}
 	if op.Done == nil {
 		return op.refuse(ErrNoHandler, "")
 	}

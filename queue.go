@@ -112,7 +112,9 @@ func (q *Queue) Submit(ops ...*Op) error {
 		return err
 	}
 	for i, op := range ops {
-		op.In = Caller
+		if op != nil { // else prepare refuses it
+			op.In = Caller
+		}
 		if err := op.prepare(q.e, q.port, q.owner); err != nil {
 			for _, op := range ops[:i] {
 				op.bio.Abandon()

@@ -74,7 +74,9 @@ func (b *buffers) register(list [][]byte) {
 	for i := b.seen; i < len(list); i++ {
 		if err := b.r.UpdateBuffers(i, list[i:i+1]); err != nil {
 			b.off = true
-			b.m.note("buffers are not registered with the ring: %v", err)
+			if !b.m.unregistered.Swap(true) { // each ring has the same reason
+				b.m.note("buffers are not registered with rings, which costs some CPU: %v", err)
+			}
 			return
 		}
 		b.have = append(b.have, list[i])

@@ -71,7 +71,9 @@ const DefaultSlowInline = 50 * time.Millisecond
 type Machine struct {
 	cfg    Config
 	reason string // why ports are of threads; "" if they are rings
-	anyone *Context
+
+	unregistered atomic.Bool // the note on buffers that rings do not take was given
+	anyone       *Context
 
 	online []atomic.Bool
 	shards []*shard
