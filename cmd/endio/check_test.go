@@ -238,10 +238,10 @@ func TestCheckHeadlines(t *testing.T) {
 			`lost-work: task "T" waits for the handler of bio A (it is on the list of cpu 0, which holds nothing else, and work bio_complete is queued on cpu 0, where memory is short and no worker can be made, and workqueue bio_complete has no rescuer)`},
 		{"no memory for endio", "model taskcomp\nmemory short\nmutex M\nbio A handler locks M\nbio B\nirq on cpu 0: complete A\nirq on cpu 1: complete B\n" +
 			"task T on cpu 0: lock M; wait-bio B; unlock M\nexpect endio: fails hang\n", "endio", "",
-			`held by task "T", which waits for the handler of bio B (bio B has ended, and no worker has come to its handler)`},
+			`held by task "T", which waits for the handler of bio B, to be run by task "rescuer machine" (work batch.work runs, and does not end; work batch.work is queued on cpu 1, where no worker can be made, and the rescuer is busy)`},
 		{"a child of endio", "model taskcomp\nmutex M\nbio P\nbio C parent P\nbio D handler locks M\nirq on cpu 0: complete P\nirq on cpu 1: complete D\n" +
 			"task T on cpu 0: lock M; wait-bio P; unlock M\ntask U on cpu 1: wait-bio D; complete C\nexpect endio: fails hang\n", "endio", "",
-			`held by task "T", which waits for the handler of bio P (bio C, which is chained to it, has not ended)`},
+			`held by task "T", which waits for the handler of bio P (its child C has not ended)`},
 		{"never run", askedFailure + "expect v6: fails hang\n", "v6", "", "and work bio_complete of cpu 1 is idle: nothing queues it again"},
 	} {
 		args := []string{"--json", "--version", c.version}

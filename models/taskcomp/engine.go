@@ -3,7 +3,6 @@
 package taskcomp
 
 import (
-	"fmt"
 	"strings"
 
 	"endio/batch"
@@ -127,16 +126,6 @@ func (e *engine) handle(c *sim.Context, b *modelBio, o *bio.Bio) {
 	e.m.handle(c, b)
 	st.runs++
 	b.done.CompleteAll(c)
-}
-
-// whyNot says why the handler of b, whose own I/O has ended, has not run.
-func (e *engine) whyNot(b *modelBio) string {
-	for i, child := range e.m.bios {
-		if child.def.Parent == b.def.Name && e.ours[i].InFlight() {
-			return fmt.Sprintf("bio %s, which is chained to it, has not ended", child.def.Name)
-		}
-	}
-	return fmt.Sprintf("bio %s has ended, and no worker has come to its handler", b.def.Name)
 }
 
 // The methods of a protocol that only the kernel's versions need.

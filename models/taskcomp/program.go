@@ -263,10 +263,6 @@ func (m *model) tell(b *modelBio, w *explore.Wait) {
 	case m.proto.workOf(st.cpu) != nil:
 		work := m.proto.workOf(st.cpu)
 		w.By, w.Owners, w.Why = "to be run by", append(w.Owners, work.Runners()...), m.whyNot(b.id)
-	default:
-		if e, ours := m.proto.(*engine); ours {
-			w.Why = e.whyNot(b)
-		}
 	}
 }
 
