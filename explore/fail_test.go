@@ -158,6 +158,41 @@ func TestLivelock(t *testing.T) {
 	}
 }
 
+// TestLivelockAsleep: what goes round is independent of what another does last, so that it sleeps in all
+// states in which going round is fair.
+func TestLivelockAsleep(t *testing.T) {
+	for _, ends := range []bool{false, true} {
+		p := &Program{Name: "asleep", Init: func(x *Exec) {
+			v, w := NewAtomic(x, "v", 0), NewAtomic(x, "w", 0)
+			x.OnState(func(h *Hash) { h.Add(uint64(v.Peek())<<1 | uint64(w.Peek())) })
+			x.Go("a", func(t *Task) {
+				for v.Load(t) == 0 {
+					t.Yield()
+				}
+			})
+			x.Go("b", func(t *Task) {
+				w.Store(t, 1)
+				if ends {
+					v.Store(t, 1)
+				}
+			})
+		}}
+		for _, workers := range []int{1, 3} {
+			r, err := Explore(context.Background(), p, Options{Strategy: Cached(), Workers: workers, MaxSteps: 60})
+			if err != nil {
+				t.Fatal(err)
+			}
+			const text = `the state repeats while task "a" never finishes; the steps between can go on for ever, taken by: a`
+			switch {
+			case ends && (r.Failure != nil || r.Verdict != Holds || r.Scope != "exhausted"):
+				t.Errorf("%d workers: %v %v, want that it holds: as long as it goes round, b is kept from its step", workers, r, r.Failure)
+			case !ends && (r.Failure == nil || r.Failure.Text != text):
+				t.Errorf("%d workers: %v %v, want %s", workers, r, r.Failure, text)
+			}
+		}
+	}
+}
+
 // TestDeterminism: searches with one worker make the same executions in the
 // same order every time.
 func TestDeterminism(t *testing.T) {

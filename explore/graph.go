@@ -139,6 +139,7 @@ type stateGraph struct {
 	running int // workers that have a job
 	closed  bool
 	full    bool // the memory is used up
+	awake   bool // nothing sleeps any more
 }
 
 func newStateGraph(limit int64, verify bool) *stateGraph {
@@ -153,6 +154,25 @@ func (g *stateGraph) stop() {
 	g.closed = true
 	g.mu.Unlock()
 	g.idle.Broadcast()
+}
+
+// wake lets nothing sleep: whatever was not run from a state because it leads to a state that is found otherwise is to be run.
+//
+// Livelocks need it. If the steps of a task that goes round for ever are independent of the last step of another, they
+// sleep in all states behind that step, and no cycle is left there.
+func (g *stateGraph) wake() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.awake, g.closed, g.running = true, false, 0
+	for n := range g.nodes.n {
+		s := g.nodes.at(n)
+		s.dry = false
+		if s.todo |= s.sleep & s.enabled; s.todo != 0 {
+			g.left += int64(count(s.todo))
+			g.list(n)
+		}
+		s.sleep = 0
+	}
 }
 
 // states returns the number of states.
@@ -389,7 +409,9 @@ func (g *stateGraph) from(n uint32, prefer int) (j graphJob, ok bool) {
 func (g *stateGraph) take(n uint32, task int) (asleep uint64) {
 	s := g.nodes.at(n)
 	bit := uint64(1) << task
-	asleep = s.sleep | s.before
+	if !g.awake {
+		asleep = s.sleep | s.before
+	}
 	s.todo &^= bit
 	s.before |= bit
 	g.left--

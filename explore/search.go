@@ -80,7 +80,7 @@ func (s *searching) run(ctx context.Context) {
 	if s.err = s.begin(xs); s.err == nil && s.result.Failure == nil { // can be resumed, and is deterministic
 		s.search(ctx, xs)
 		if g, ok := xs[0].strat.(*graph); ok && s.again(ctx, xs[0], g.g) {
-			s.o.depthFirst = true
+			s.o.depthFirst = true // goes on where the table is full
 			xs = s.workers()
 			s.search(ctx, xs)
 		}
@@ -107,15 +107,14 @@ func (s *searching) search(ctx context.Context, xs []*Exec) {
 	})
 }
 
-// again reports whether states have to be searched depth first: only that way are cycles
-// of states found on an execution, so that one can tell whether they are livelocks, and can a
-// search go on whose table is full.
+// again looks for livelocks among the states that were found. It reports whether states have to be searched once more, depth
+// first: only that way can a search go on whose table is full.
 func (s *searching) again(ctx context.Context, x *Exec, g *stateGraph) bool {
-	if s.result.Failure != nil && !s.o.KeepGoing || s.heartbeat.halt.Load() || len(s.bounds) > 0 {
-		return false
+	over := func() bool {
+		return s.result.Failure != nil && !s.o.KeepGoing || s.heartbeat.halt.Load() || len(s.bounds) > 0
 	}
-	if g.full {
-		return true
+	if over() {
+		return false
 	}
 	by := ""
 	stopped := func() bool {
@@ -123,14 +122,32 @@ func (s *searching) again(ctx context.Context, x *Exec, g *stateGraph) bool {
 		by = s.over(ctx)
 		return by != "" || s.heartbeat.halt.Load()
 	}
-	cyclic, known := g.cyclic(stopped)
-	if cyclic {
-		known = s.livelocks(x, g, stopped)
+	cyclic, known := false, true
+	if !g.full {
+		cyclic, known = g.cyclic(stopped)
+	}
+	if cyclic && known {
+		s.wake(ctx, x, g)
+		if over() {
+			return false
+		}
+		known = g.full || s.livelocks(x, g, stopped)
 	}
 	if !known {
 		s.bounded(by)
 	}
-	return cyclic && known && (s.result.Failure == nil || s.o.KeepGoing)
+	return known && g.full
+}
+
+// wake makes the steps that sleep sets have left out. They lead to states that are known, but a cycle may
+// have no other steps.
+func (s *searching) wake(ctx context.Context, x *Exec, g *stateGraph) {
+	g.wake()
+	xs := s.workers()
+	for _, y := range xs {
+		y.ids, y.strat.(*graph).g = x.ids, g // the keys of states depend on the ids of objects
+	}
+	s.search(ctx, xs)
 }
 
 // begin resumes an earlier search, if asked to.
