@@ -38,6 +38,7 @@ func (p *parser) finish() {
 	p.checkModel()
 	p.checkCPUs()
 	p.checkActors()
+	p.checkRegistration()
 	if f.Model == TaskComp {
 		p.checkBios()
 	}
@@ -153,6 +154,22 @@ func (p *parser) checkCPUs() {
 	}
 }
 
+// checkRegistration wants one step that registers the callbacks, if any.
+func (p *parser) checkRegistration() {
+	first := 0
+	for i := range p.f.Actors {
+		for _, s := range p.f.Actors[i].Steps {
+			if s.Verb != "register" {
+				continue
+			}
+			if first != 0 {
+				p.fail(s.Pos, "the callbacks are registered once, and the step in line %d does it", first)
+			}
+			first = s.Pos.Line
+		}
+	}
+}
+
 func (p *parser) checkActors() {
 	f := p.f
 	bios, inodes, rings, tasks := []string{}, []string{}, []string{}, []string{}
@@ -250,7 +267,7 @@ func (p *parser) checkStep(a *Actor, s *Step) {
 		return
 	}
 	switch s.Verb {
-	case "down", "up", "lock", "unlock", "wait-bio":
+	case "down", "up", "lock", "unlock", "wait-bio", "register":
 		p.fail(s.Pos, "%s %s can't do the step %s: it may not block, and only tasks do", map[ActorKind]string{IRQ: "an", Softirq: "a"}[a.Kind], a.Kind, s.Verb)
 	}
 }

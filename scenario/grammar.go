@@ -25,6 +25,7 @@ var nothing = []struct{ model, version, kind, word, why string }{
 	{CallerComp, "endio", "annotation", "class", "endio has no i_dio_count that lockdep could know of"},
 	{CallerComp, "endio", "annotation", "owner", "endio has no i_dio_count that lockdep could know of"},
 	{CallerComp, "endio", "property wanted", "no-eintr", "no wait of endio's calls is ended by a signal"},
+	{TaskComp, "endio", "step", "register", "its machine is made with its callbacks in place, before a CPU can come or go"},
 	{TaskComp, "v4", "handler", "dynamic", "it has no helper to call: the handler runs where the bio ends"},
 	{TaskComp, "v5", "handler", "dynamic", "it has no helper to call: the handler runs where the bio ends"},
 	{CallerComp, "kernel", "statement", "pass", "it is about the worker of version endio"},
@@ -67,6 +68,9 @@ func (f *File) ignored() (out []string) {
 	}
 	for i := range f.Actors {
 		for _, s := range f.Actors[i].Steps {
+			if s.Verb == "register" {
+				note("step", "register")
+			}
 			if s.Extending {
 				note("property of a write", "extending")
 			}

@@ -52,7 +52,7 @@ var wordRows = func() []wordRow {
 		add(task("step", s.word, same(s.decl), no, [2]string{oneIRQ, oneIRQ + "task T: " + s.steps + "\n"}))
 		add(wordRow{kind: "step", word: s.word, model: C, head: same(s.decl), rest: [2]string{"task T: read X\n", "task T: read X; " + s.steps + "\n"}})
 	}
-	for _, s := range []struct{ word, steps string }{{"wait-bio", "wait-bio A"}, {"down", "down 1"}, {"up", "up 1"}} {
+	for _, s := range []struct{ word, steps string }{{"wait-bio", "wait-bio A"}, {"down", "down 1"}, {"up", "up 1"}, {"register", "register"}} {
 		head := no
 		if s.word == "up" {
 			head = same("offline 1\n")

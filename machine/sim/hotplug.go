@@ -36,6 +36,11 @@ type HotplugState struct {
 	// down or up, in all operations: the kernel's fault injection, or what may fail by itself.
 	Fails bool
 
+	// Late: the callbacks are not there before [Kernel.Register].
+	Late bool
+
+	absent bool // Late, and not registered yet
+
 	canFail bool // in an operation that says so; Fails at first
 
 	visible bool // has an effect of its own that others see
@@ -52,6 +57,7 @@ const (
 type hotplug struct {
 	states  []*HotplugState
 	lock    bool // cpus_write_lock
+	readers int  // cpus_read_lock
 	obj     explore.Object
 	at      []int    // by CPU: number of the state that it has reached
 	base    uint64   // what the control task knows besides
@@ -60,13 +66,24 @@ type hotplug struct {
 	offered bool // failing here is the same as failing a little earlier, which was tried
 }
 
-func (h *hotplug) ready(*Context) bool { return !h.lock }
+func (h *hotplug) ready(*Context) bool { return !h.lock && h.readers == 0 }
 func (h *hotplug) describe(_ *Context, w *explore.Wait) {
 	w.For = "lock cpu_hotplug_lock"
+	if h.readers > 0 && !h.lock {
+		w.By = "held for reading since the start, until it is let go"
+		return
+	}
 	if h.holder != nil && h.holder.t != nil {
 		w.Owners = append(w.Owners, h.holder.t)
 	}
 }
+
+// hotplugReader is a wait of cpus_read_lock, for which other readers are no reason.
+type hotplugReader hotplug
+
+func (h *hotplugReader) ready(*Context) bool                  { return !h.lock }
+func (h *hotplugReader) describe(c *Context, w *explore.Wait) { (*hotplug)(h).describe(c, w) }
+
 func (k *Kernel) hashHotplug(h *explore.Hash) {
 	v := uint64(0)
 	if k.hp.lock {
@@ -75,10 +92,18 @@ func (k *Kernel) hashHotplug(h *explore.Hash) {
 	if k.timersMoved { // decides what operations on work items declare
 		v |= 2
 	}
+	if k.hp.readers > 0 {
+		v |= 4
+	}
 	for _, s := range k.hp.at {
 		v = v<<8 | uint64(s)
 	}
 	h.Add(v)
+	for i, s := range k.hp.states {
+		if s.absent {
+			h.Add(uint64(i))
+		}
+	}
 }
 
 type hotplugPart struct{ k *Kernel }
@@ -160,13 +185,34 @@ func (k *Kernel) AddState(after string, s HotplugState) {
 	for at+1 < len(k.hp.states) && k.hp.states[at+1].visible && k.hp.states[at+1].dynamic() {
 		at++
 	}
-	s.visible, s.canFail = true, s.Fails
+	s.visible, s.canFail, s.absent = true, s.Fails, s.Late
 	k.hp.states = slices.Insert(k.hp.states, at+1, &s)
 	k.memo.states = k.hp.states
 	k.placeCPUs()
 }
 
 func (s *HotplugState) dynamic() bool { return len(s.Name) > 4 && s.Name[:4] == "dyn:" }
+
+// Register makes the callbacks of the states of that name known, which were Late. It waits for the
+// hotplug operation under way, and calls none: CPUs that have passed the state have passed it.
+//
+// Source: __cpuhp_setup_state with invoke false, which takes the hotplug lock for reading, kernel/cpu.c, Linux 7.3; kernel-semantics.md, B6.4.
+func (k *Kernel) Register(c *Context, name string) {
+	s := k.hp.states[k.stateIndex(c, name, 0)]
+	c.MightSleep("register hotplug callbacks")
+	c.block("register "+name, (*hotplugReader)(&k.hp), Uninterruptible, acc{k.hp.obj, explore.AtomicUpdate})
+	s.absent = false
+}
+
+// HoldHotplug takes the hotplug lock for reading in Init, so that no operation begins before
+// [Kernel.LetHotplug] (cpus_read_lock).
+func (k *Kernel) HoldHotplug() { k.hp.readers++ }
+
+// LetHotplug ends what HoldHotplug began (cpus_read_unlock).
+func (k *Kernel) LetHotplug(c *Context) {
+	c.step("cpus_read_unlock", nil, acc{k.hp.obj, explore.AtomicUpdate})
+	k.hp.readers--
+}
 
 // CPUDown takes a CPU off line, down to the named state or, for "", all the way. A
 // state that fails turns it back: then it returns [ErrHotplug]. States that are named in fails may
@@ -291,7 +337,7 @@ func (k *Kernel) invoke(c *Context, p *CPU, s *HotplugState, up, mayFail bool) e
 	if mayFail && (s.Fails || slices.Contains(k.hp.fails, s.Name)) && s.mayFail(p, up) && k.failHere(c) {
 		return fmt.Errorf("%w (%s)", ErrHotplug, s.Name)
 	}
-	if fn == nil {
+	if fn == nil || s.absent {
 		return nil
 	}
 	k.hp.offered = false

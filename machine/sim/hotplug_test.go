@@ -308,3 +308,37 @@ func TestB6OneOperationAtATime(t *testing.T) {
 		}
 	})
 }
+
+// TestB64RegistrationWithoutCalls: _nocalls registration stores the callbacks and calls none; it waits for the operation under way, and
+// what an operation calls is what was registered before it began. A section of the hotplug lock keeps operations from beginning.
+func TestB64RegistrationWithoutCalls(t *testing.T) {
+	for _, held := range []bool{false, true} {
+		want := []string{"down, seen by late and early", "down, seen by early"}
+		if held {
+			want = want[:1]
+		}
+		reaches(t, sim.Config{Preemption: sim.Full}, func(k *sim.Kernel, saw func(string)) {
+			by := ""
+			k.Root(&by)
+			note := func(name string) func(*sim.Context, *sim.CPU) error {
+				return func(*sim.Context, *sim.CPU) error { by += name; return nil }
+			}
+			k.AddState(sim.StateOnlineDyn, sim.HotplugState{Name: "late", Late: true, Teardown: note("late and ")})
+			k.AddState(sim.StatePrepareDyn, sim.HotplugState{Name: "early", Teardown: note("early")})
+			if held {
+				k.HoldHotplug()
+			}
+			k.Go(nil, "register", on(0), func(c *sim.Context) {
+				k.Register(c, "late")
+				if held {
+					k.LetHotplug(c)
+				}
+			})
+			k.Go(nil, "control", on(0), func(c *sim.Context) {
+				if k.CPUDown(c, 1, "") == nil {
+					saw("down, seen by " + by)
+				}
+			})
+		}, want...)
+	}
+}

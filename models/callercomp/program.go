@@ -30,6 +30,7 @@ type version struct {
 	split         bool // inode_dio_end in the completion hook, the rest in the caller
 	extentsToWork bool // writes whose end changes extents never go to the caller
 	tryFreeze     bool // under NOWAIT sb_writers is only tried
+	nowaitWorkers bool // io-wq workers issue writes with NOWAIT too, and try again
 	endInHook     bool // sb_writers ends in the completion hook, not in the task work
 }
 
@@ -37,6 +38,7 @@ var versions = map[string]version{
 	"6.5":                  {policy: workqueue},
 	"6.6-rc":               {policy: caller},
 	"6.6":                  {policy: workqueue},
+	"6.6-rc+nowait":        {policy: caller, nowaitWorkers: true},
 	"6.6-rc+interruptible": {policy: caller, interruptible: true},
 	"6.6-rc+split":         {policy: caller, split: true},
 	"6.6-rc+split-owned":   {policy: caller, split: true, extentsToWork: true},

@@ -44,7 +44,9 @@ func (m *model) ioQueueAsync(c *sim.Context, r *request) {
 			}
 			m.ioReqComplete(c, r)
 		default:
-			_ = m.ioRW(c, r, false)
+			if err := m.ioRW(c, r, m.v.nowaitWorkers); errors.Is(err, sim.ErrAgain) {
+				m.ioQueueAsync(c, r)
+			}
 		}
 	})
 }

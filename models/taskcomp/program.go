@@ -36,6 +36,9 @@ type model struct {
 	bios  []*modelBio
 	fifo  bool
 
+	late []string // hotplug states that the step register registers, in this order
+	held bool     // the step register ends a section of the hotplug lock that began before all else
+
 	engine *engine // of version endio
 
 	running []*sim.Context // by bio: who runs the handler; for reports only
@@ -83,6 +86,7 @@ var makers = map[string]func(m *model) protocol{
 	"v7-down":         func(m *model) protocol { return newV7(m, v7Change{noDown: true}) },
 	"v7-requeue":      func(m *model) protocol { return newV7(m, v7Change{noRequeue: true}) },
 	"v7+armin":        func(m *model) protocol { return newV7(m, v7Change{armInside: true}) },
+	"v7+cpuslocked":   func(m *model) protocol { return newV7(m, v7Change{cpusLocked: true}) },
 	"v7+resched":      func(m *model) protocol { return newV7(m, v7Change{resched: true}) },
 	"endio":           func(m *model) protocol { return newEngine(m) },
 }
@@ -178,8 +182,37 @@ func (m *model) step(c *sim.Context, st *scenario.Step) {
 		_ = m.stage.K.CPUDown(c, st.CPU, st.State, st.Fails...)
 	case "up":
 		_ = m.stage.K.CPUUp(c, st.CPU, st.State, st.Fails...)
+	case "register":
+		m.register(c)
 	default:
 		c.Fail(explore.BadProgram, "model taskcomp has no step %q", st.Verb)
+	}
+}
+
+// addState gives the kernel the callbacks of a version: before all else, or in the step register if the scenario has one.
+func (m *model) addState(after string, s sim.HotplugState) {
+	if m.file.Uses("register") && !m.held {
+		s.Late = true
+		m.late = append(m.late, s.Name)
+	}
+	m.stage.K.AddState(after, s)
+}
+
+// holdHotplug keeps CPUs from coming and going until the step register, if there is one.
+func (m *model) holdHotplug() {
+	if m.file.Uses("register") {
+		m.held = true
+		m.stage.K.HoldHotplug()
+	}
+}
+
+// register is the end of init_bio: the calls of cpuhp_setup_state_nocalls, of which each takes the hotplug lock for itself.
+func (m *model) register(c *sim.Context) {
+	if m.held {
+		m.stage.K.LetHotplug(c)
+	}
+	for _, name := range m.late {
+		m.stage.K.Register(c, name)
 	}
 }
 

@@ -22,7 +22,7 @@ func newV4(m *model) *v4 {
 		v.work = append(v.work, k.NewWork(nil, "bio_complete", cpu, func(c *sim.Context) { v.workFn(c, cpu) }))
 	}
 	v.wq = k.AllocWorkqueue("bio_complete", 0)
-	k.AddState(sim.StatePrepareDyn, sim.HotplugState{Name: "block/bio:complete:dead", Teardown: v.cpuDead})
+	m.addState(sim.StatePrepareDyn, sim.HotplugState{Name: "block/bio:complete:dead", Teardown: v.cpuDead})
 	return v
 }
 

@@ -30,7 +30,7 @@ func newV5(m *model) *v5 {
 		v.work = append(v.work, k.NewDelayedWork(nil, "bio_complete", cpu, func(c *sim.Context) { v.workFn(c, cpu) }))
 	}
 	v.wq = k.AllocWorkqueue("bio_complete", sim.MemReclaim)
-	k.AddState(sim.StatePrepareDyn, sim.HotplugState{Name: "block/bio:complete:dead", Teardown: v.cpuDead})
+	m.addState(sim.StatePrepareDyn, sim.HotplugState{Name: "block/bio:complete:dead", Teardown: v.cpuDead})
 	return v
 }
 

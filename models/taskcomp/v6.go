@@ -39,8 +39,8 @@ func newV6(m *model, fixes v6Fixes) *v6 {
 		v.work = append(v.work, w)
 	}
 	v.wq = k.AllocWorkqueue("bio_complete", sim.MemReclaim)
-	k.AddState(sim.StateOnlineDyn, sim.HotplugState{Name: "block/bio:complete:online", Startup: v.cpuOnline, Teardown: v.cpuDownPrep})
-	k.AddState(sim.StatePrepareDyn, sim.HotplugState{Name: "block/bio:complete:dead", Teardown: v.cpuDead})
+	m.addState(sim.StateOnlineDyn, sim.HotplugState{Name: "block/bio:complete:online", Startup: v.cpuOnline, Teardown: v.cpuDownPrep})
+	m.addState(sim.StatePrepareDyn, sim.HotplugState{Name: "block/bio:complete:dead", Teardown: v.cpuDead})
 	return v
 }
 

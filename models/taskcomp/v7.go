@@ -23,11 +23,15 @@ type v7Change struct {
 	noRequeue   bool // online only enables
 	armInside   bool // arm with interrupts still off
 	resched     bool // the test of need_resched of v6
+	cpusLocked  bool // the hotplug lock is held from the per-CPU init to the last registration
 }
 
 func newV7(m *model, change v7Change) *v7 {
 	k := m.stage.K
 	v := &v7{m: m, change: change, list: sim.NewPerCPU[[]int](k, "bio_complete_batch.list", nil)}
+	if change.cpusLocked {
+		m.holdHotplug()
+	}
 	init := sim.NewMachine(k).InitContext()
 	for cpu := range k.Config().CPUs {
 		w := k.NewWork(nil, "bio_complete", cpu, func(c *sim.Context) { v.workFn(c, cpu) })
@@ -37,8 +41,8 @@ func newV7(m *model, change v7Change) *v7 {
 		v.work = append(v.work, w)
 	}
 	v.wq = k.AllocWorkqueue("bio_complete", sim.MemReclaim)
-	k.AddState(sim.StateOnlineDyn, sim.HotplugState{Name: "block/bio:complete:online", Startup: v.cpuOnline, Teardown: v.cpuDownPrep})
-	k.AddState(sim.StatePrepareDyn, sim.HotplugState{Name: "block/bio:complete:dead", Teardown: v.cpuDead})
+	m.addState(sim.StateOnlineDyn, sim.HotplugState{Name: "block/bio:complete:online", Startup: v.cpuOnline, Teardown: v.cpuDownPrep})
+	m.addState(sim.StatePrepareDyn, sim.HotplugState{Name: "block/bio:complete:dead", Teardown: v.cpuDead})
 	return v
 }
 
