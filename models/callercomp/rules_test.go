@@ -3,47 +3,24 @@
 package callercomp_test
 
 import (
-	"context"
 	"strings"
 	"testing"
 
-	"endio/internal/decide"
+	"endio/internal/decide/decidetest"
 	"endio/internal/race"
-	"endio/scenario"
 )
 
 // The tests of this file are about what kernel-semantics.md says in A1 (io_uring) and A2 (iomap direct I/O), version by version. The
 // versions are models, and so the rules are asked for as users ask: in scenarios.
 
-// ask decides a scenario without preemption and with it in each mode of its rings, and wants of each version a failure with that text, or that
-// the scenario holds where the text is empty.
+// ask asks without preemption and with it, in each mode of the rings.
 func ask(t *testing.T, text string, want map[string]string) {
 	t.Helper()
 	configs := "none full"
 	if race.Enabled {
 		configs = "full" // the other has more states
 	}
-	f, err := scenario.Parse(t.Name()+".scn", []byte("model callercomp\nconfig "+configs+"\n"+text+"expect 6.19: holds\n")) // the parser wants some
-	if err != nil {
-		t.Fatal(err)
-	}
-	for versions, failure := range want {
-		for _, v := range strings.Fields(versions) {
-			for _, c := range f.ConfigCases() {
-				a, err := decide.Decide(context.Background(), f, scenario.Case{Version: v, Config: c}, decide.Options{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				got := ""
-				if a.Failure != nil {
-					got = a.Failure.Error()
-				}
-				if got != failure || a.Failure == nil && a.Scope != "exhausted" {
-					t.Fatalf("%s in %s: scope %s\n  got  %q\n  want %q\n%s", v, c, a.Scope, got, failure, text)
-				}
-			}
-		}
-	}
+	decidetest.Ask(t, "model callercomp\nconfig "+configs+"\n"+text+"expect 6.19: holds\n", want) // the parser wants some
 }
 
 const kernels = "6.5 6.6-rc 6.6 6.6-rc+interruptible 6.6-rc+split 6.19 6.6-rc+all"

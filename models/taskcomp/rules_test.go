@@ -3,43 +3,20 @@
 package taskcomp_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 
-	"endio/internal/decide"
-	"endio/scenario"
+	"endio/internal/decide/decidetest"
 )
 
 // The tests of this file are about what kernel-semantics.md says in B1 (the life of a bio) and B3 (the batches, version by
 // version). The versions are models, and so the rules are asked for as users ask: in scenarios.
 
-// ask decides a scenario in each configuration of the first argument, and wants of each version a failure with that text, or that
-// the scenario holds where the text is empty. "*" stands for any text.
+// ask asks in each configuration of the first argument.
 func ask(t *testing.T, configs, text string, want map[string]string) {
 	t.Helper()
-	f, err := scenario.Parse(t.Name()+".scn", []byte("model taskcomp\nconfig "+configs+"\n"+text+"expect v7: holds\n")) // the parser wants some
-	if err != nil {
-		t.Fatal(err)
-	}
-	for versions, failure := range want {
-		for _, v := range strings.Fields(versions) {
-			for _, c := range f.ConfigCases() {
-				a, err := decide.Decide(context.Background(), f, scenario.Case{Version: v, Config: c}, decide.Options{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				got := ""
-				if a.Failure != nil {
-					got = a.Failure.Error()
-				}
-				if got != failure || a.Failure == nil && a.Scope != "exhausted" {
-					t.Fatalf("%s in %s: scope %s\n  got  %q\n  want %q\n%s", v, c, a.Scope, got, failure, text)
-				}
-			}
-		}
-	}
+	decidetest.Ask(t, "model taskcomp\nconfig "+configs+"\n"+text+"expect v7: holds\n", want) // the parser wants some
 }
 
 const (
