@@ -240,13 +240,6 @@ func TestBadJobs(t *testing.T) {
 	}
 }
 
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // tree lists the files below the working directory, but for directories.
 func tree(t *testing.T) (names []string) {
 	t.Helper()

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -18,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"endio/explore"
 	"endio/internal/decide"
@@ -28,20 +29,37 @@ import (
 // checkCmd is `endio check`.
 type checkCmd struct {
 	Paths    []string      `arg:"" optional:"" name:"file" help:"Scenario files, directories with *.scn files, or all. Default: all."`
-	Version  string        `placeholder:"V" help:"Check only this version, also where the file expects nothing of it."`
-	Config   string        `placeholder:"C" help:"Check only this configuration or ring mode, for example lazy, defer or full/coop."`
+	Version  given         `placeholder:"V" help:"Check only this version, also where the file expects nothing of it."`
+	Config   given         `placeholder:"C" help:"Check only this configuration or ring mode, for example lazy, defer or full/coop."`
 	Strategy string        `default:"auto" enum:"auto,cached,optimal,sleepsets,random,pct,bound0,bound1,bound2,bound3" help:"How to search: ${enum}."`
 	MaxTime  time.Duration `placeholder:"T" help:"Give up on a case after this, for example 30s. The verdict is then unknown."`
 	Slow     bool          `help:"Include the scenarios that are marked slow."`
 	JSON     bool          `name:"json" help:"Print a JSON array."`
 	Explain  bool          `help:"Say the files in words, and check nothing."`
-	Replay   string        `placeholder:"TOKEN" help:"Make the execution of a token again. Needs one file, --version and --config."`
+	Replay   given         `placeholder:"TOKEN" help:"Make the execution of a token again. Needs one file, --version and --config."`
 	Trace    string        `placeholder:"FORM" enum:"text,svg,perfetto," default:"" help:"Show traces of failures as text, svg or perfetto (Trace Event JSON)."`
-	Out      string        `short:"o" placeholder:"FILE" help:"Write the trace to FILE instead of standard output; several go to FILE-VERSION-CONFIG."`
+	Out      given         `short:"o" placeholder:"FILE" help:"Write the trace to FILE instead of standard output; several go to FILE-VERSION-CONFIG."`
 	Quiet    bool          `short:"q" help:"No trace for failures that are not expected; no progress."`
 
 	pictures []picture
 	legend   bool // the legend of traces was printed
+}
+
+// given is the value of a flag that must not be empty: with --version "$V" and no V, an
+// empty one that means "all" would check something else than was asked for.
+type given string
+
+// Decode is what the command line calls for a value.
+func (g *given) Decode(ctx *kong.DecodeContext) error {
+	var s string
+	if err := ctx.Scan.PopValueInto("string", &s); err != nil {
+		return err
+	}
+	if s == "" {
+		return errors.New("is empty: give a value, or leave the flag out")
+	}
+	*g = given(s)
+	return nil
 }
 
 // Help is the long text of --help.
@@ -53,7 +71,8 @@ answer says for which scope it counts. docs/scenario.md is the reference of the 
 One file prints a line for each version and configuration: whether the verdict is the
 expected one, the verdict, its scope, executions, states and seconds. Several files
 print a line each. A failure that is not expected prints its trace; --trace text
-prints those that are expected, too.
+prints those that are expected, too. A verdict of which the file expects nothing
+(--version) is neither ok nor BAD, and marked "-".
 
 Exit code: 0 if every verdict is the one that its file expects, 1 if not, 2 for bad input.
 
@@ -197,10 +216,14 @@ func scenarioFiles(arg string) ([]string, error) {
 	}
 	var names []string
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".scn") {
+		if err != nil || !strings.HasSuffix(path, ".scn") {
+			return err
+		}
+		// A FIFO would be waited for; who wants to be read from one names it.
+		if st, err := os.Stat(path); err != nil || st.Mode().IsRegular() {
 			names = append(names, path)
 		}
-		return err
+		return nil
 	})
 	if err == nil && len(names) == 0 {
 		err = fmt.Errorf("check %s: there is no *.scn file in it", dir)
@@ -224,13 +247,13 @@ func (k *checkCmd) jobs(files []*scenario.File) ([]job, error) {
 		if model != "" {
 			known = scenario.VersionNames(model)
 		}
-		if !slices.Contains(known, k.Version) {
-			return nil, fmt.Errorf("check --version: %s", scenario.UnknownVersion(model, k.Version))
+		if !slices.Contains(known, string(k.Version)) {
+			return nil, fmt.Errorf("check --version: %s", scenario.UnknownVersion(model, string(k.Version)))
 		}
 	}
 	var jobs []job
 	for _, f := range files {
-		cases, err := decide.Select(f, k.Version, k.Config)
+		cases, err := decide.Select(f, string(k.Version), string(k.Config))
 		if err != nil {
 			return nil, fmt.Errorf("check: %w", err)
 		}
@@ -299,11 +322,11 @@ func (k *checkCmd) decideAll(ctx context.Context, c *console, jobs []job) *decid
 
 // check decides all jobs and reports in the order of the files.
 func (k *checkCmd) check(c *console, jobs []job) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
+	ctx, cancel := untilStopped(c, "stopping: what is decided is reported, the rest is unknown")
+	defer cancel()
 	d := k.decideAll(ctx, c, jobs)
 	start := time.Now()
-	agree := 0
+	agree, asked := 0, 0
 	var out []result
 	var sum render.Sum
 	files := filesOf(jobs)
@@ -316,7 +339,11 @@ func (k *checkCmd) check(c *console, jobs []job) error {
 			return &exitError{exitBadInput, d.errs[i]}
 		}
 		a := d.answers[i]
-		if a.Agrees() {
+		switch {
+		case !a.Agrees():
+		case a.Expected == nil:
+			asked++
+		default:
 			agree++
 		}
 		if k.JSON {
@@ -337,12 +364,23 @@ func (k *checkCmd) check(c *console, jobs []job) error {
 			return err
 		}
 	} else {
-		fmt.Fprintf(k.table(c), "%s, %d as expected, %.1f s\n", scenario.Counted(len(jobs), "case"), agree, time.Since(start).Seconds())
+		fmt.Fprintf(k.table(c), "%s, %s, %.1f s\n", scenario.Counted(len(jobs), "case"), tally(agree, asked), time.Since(start).Seconds())
 	}
-	if agree < len(jobs) {
+	if agree+asked < len(jobs) {
 		return &exitError{code: exitFailed}
 	}
 	return nil
+}
+
+// tally says how many answers were as expected, and of how many cases nothing was.
+func tally(agree, asked int) string {
+	switch {
+	case asked == 0:
+		return fmt.Sprintf("%d as expected", agree)
+	case agree == 0:
+		return fmt.Sprintf("nothing expected of %d", asked)
+	}
+	return fmt.Sprintf("%d as expected, nothing expected of %d", agree, asked)
 }
 
 // progress says on standard error how far a case has come that takes long.
@@ -377,9 +415,10 @@ func (k *checkCmd) show(c *console, sum *render.Sum, files int, jobs []job, i in
 		}
 	}
 	sum.Add(a)
+	news := !a.Agrees() || a.Expected == nil && a.Failure != nil // for whoever wrote the file
 	if a.NotBegun && files > 1 {
 		// The line of the file tells how many.
-	} else if files == 1 || !a.Agrees() || k.Trace != "" && a.Failure != nil {
+	} else if files == 1 || news || k.Trace != "" && a.Failure != nil {
 		fmt.Fprintln(out, render.Line(a, w))
 		if a.LeftOut != "" {
 			fmt.Fprintf(out, "     %s\n", a.LeftOut)
@@ -389,7 +428,7 @@ func (k *checkCmd) show(c *console, sum *render.Sum, files int, jobs []job, i in
 		if err := k.export(a); err != nil {
 			return err
 		}
-	} else if a.Failure != nil && (k.Trace == "text" || !a.Agrees() && !k.Quiet) {
+	} else if a.Failure != nil && (k.Trace == "text" || news && !k.Quiet) {
 		k.text(out, a)
 	}
 	if files > 1 && (i == len(jobs)-1 || jobs[i].file != jobs[i+1].file) {
@@ -464,9 +503,9 @@ func (k *checkCmd) write(c *console, files int) error {
 		return err
 	}
 	for _, p := range k.pictures {
-		name := k.Out
+		name := string(k.Out)
 		if len(k.pictures) > 1 {
-			name = p.name(k.Out, files > 1)
+			name = p.name(string(k.Out), files > 1)
 		}
 		if err := os.WriteFile(name, p.data, 0o644); err != nil {
 			return err
@@ -492,7 +531,7 @@ func (k *checkCmd) replay(c *console, jobs []job) error {
 	if len(jobs) != 1 {
 		return &exitError{exitBadInput, fmt.Errorf("check --replay: the token belongs to one case, and %d are selected: name one file, --version and --config", len(jobs))}
 	}
-	a, err := decide.Replay(jobs[0].file, jobs[0].c, k.Replay)
+	a, err := decide.Replay(jobs[0].file, jobs[0].c, string(k.Replay))
 	if err != nil {
 		return &exitError{exitBadInput, fmt.Errorf("check: %w", err)}
 	}

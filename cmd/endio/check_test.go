@@ -103,6 +103,10 @@ func TestCheckMisuse(t *testing.T) {
 		{"a picture in JSON", ring, []string{"--json", "--trace", "svg"}, "leave one of"},
 		{"words in JSON", ring, []string{"--json", "--explain"}, "leave --json"},
 		{"a token for many cases", ring, []string{"--replay", "x"}, "4 are selected"},
+		{"an empty version", ring, []string{"--version", ""}, "--version: is empty: give a value, or leave the flag out"},
+		{"an empty configuration", ring, []string{"--config="}, "--config: is empty"},
+		{"an empty token", ring, []string{"--replay", ""}, "--replay: is empty"},
+		{"a picture to nowhere", ring, []string{"--trace", "svg", "-o", ""}, "--out: is empty"},
 		{"no token", ring, []string{"--replay", "x", "--config", "lazy/defer"}, "replay token"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -114,6 +118,24 @@ func TestCheckMisuse(t *testing.T) {
 	}
 	if code, out, errs := checkText(t, "\ufeff"+askedFailure+"expect v7: holds\n"); code != exitOK {
 		t.Errorf("a byte order mark: exit %d\n%s%s", code, out, errs)
+	}
+}
+
+// TestCheckUnexpected asks about a version of which the file expects nothing: the answer is neither good nor bad, and a
+// failure shows its trace, which nobody knows yet.
+func TestCheckUnexpected(t *testing.T) {
+	for _, c := range []struct{ version, mark, tally string }{
+		{"v7", "\n-    v7 ", "1 case, nothing expected of 1"},
+		{"v6", "\n-    v6 ", "1 case, nothing expected of 1"},
+		{"v5", "\nok   v5 ", "1 case, 1 as expected"},
+	} {
+		code, out, errs := checkText(t, askedFailure+"expect v5: holds\n", "--version", c.version)
+		if code != exitOK || !strings.Contains(out, c.mark) || !strings.Contains(out, c.tally) {
+			t.Errorf("%s: exit %d, want %q and %q\n%s%s", c.version, code, c.mark, c.tally, out, errs)
+		}
+		if trace := strings.Contains(out, "step  CPU 0"); trace != (c.version == "v6") {
+			t.Errorf("%s: a trace: %v\n%s", c.version, trace, out)
+		}
 	}
 }
 

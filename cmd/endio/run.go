@@ -3,13 +3,11 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -140,39 +138,10 @@ func (r *runCmd) load(c *console) (*fiojob.File, error) {
 	return file, nil
 }
 
-// sameKeystroke is how soon after the first signal another one is the same wish:
-// timeout(1) signals the process, and then its group.
-const sameKeystroke = 250 * time.Millisecond
-
 // run runs the plan with a progress line, until it ends or Ctrl-C.
 func (r *runCmd) run(c *console, plan *jobrun.Plan, engine *endio.Engine) (*jobrun.Result, error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, stopSignals...)
-	defer signal.Stop(signals)
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		select {
-		case <-signals:
-		case <-done:
-			return
-		}
-		fmt.Fprintln(c.err, "\nendio: stopping: waiting for the I/O in flight (again to quit at once)")
-		cancel()
-		first := time.Now()
-		for {
-			select {
-			case s := <-signals:
-				if insists(s) && time.Since(first) > sameKeystroke {
-					os.Exit(exitFailed)
-				}
-			case <-done:
-				return
-			}
-		}
-	}()
+	ctx, done := untilStopped(c, "stopping: waiting for the I/O in flight")
+	defer done()
 	progress := newProgress(c.err, r.Progress)
 	defer progress.finish()
 	return jobrun.Run(ctx, plan, jobrun.NewEngine(engine), jobrun.Options{Progress: progress.show, ProgressEvery: progressEvery})

@@ -108,11 +108,16 @@ func CaseHead(w Widths) string {
 	return fmt.Sprintf("     %-*s %-*s %-7s %-9s %6s %8s %6s", w.Version, "version", w.Config, "config", "verdict", "scope", "execs", "states", "secs")
 }
 
+// asked marks an answer that is neither good nor bad: the file expects nothing of the case.
+const asked = "-"
+
 // Line says the answer about a case, and below it what failed.
 func Line(a *decide.Answer, w Widths) string {
 	mark := "ok"
 	if !a.Agrees() {
 		mark = "BAD"
+	} else if a.Expected == nil {
+		mark = asked
 	}
 	text := fmt.Sprintf("%-4s %-*s %-*s %-7s %-9s %6d %8d %6.2f", mark, w.Version, a.Case.Version, w.Config,
 		a.Case.Config, a.Verdict, a.Scope, a.Executions, a.States, a.Elapsed.Seconds())
@@ -142,6 +147,7 @@ func indent(text string) string {
 // A Sum adds up the answers about one file.
 type Sum struct {
 	Holds, Fails, Unknown, Bad int
+	Asked                      int // decided, and nothing was expected
 	Executions, States         int64
 	Elapsed                    time.Duration
 	scopes                     map[string]bool
@@ -159,6 +165,8 @@ func (s *Sum) Add(a *decide.Answer) {
 	}
 	if !a.Agrees() {
 		s.Bad++
+	} else if a.Expected == nil {
+		s.Asked++
 	}
 	s.Executions += a.Executions
 	s.States += a.States
@@ -179,6 +187,8 @@ func (s *Sum) Line(file string) string {
 	mark := "ok"
 	if s.Bad > 0 {
 		mark = "BAD"
+	} else if s.Asked == s.Holds+s.Fails {
+		mark = asked
 	}
 	scope := "mixed"
 	if len(s.scopes) == 1 {
