@@ -55,7 +55,7 @@ func (p *parser) anyDoubt(words ...string) bool {
 }
 
 // belong are statements that one model alone has.
-var belong = map[string]string{"io-workers": CallerComp, "annotate": CallerComp, "timers": TaskComp}
+var belong = map[string]string{"io-workers": CallerComp, "restart-limit": CallerComp, "annotate": CallerComp, "timers": TaskComp}
 
 // checkModel reports objects and statements of the other model.
 func (p *parser) checkModel() {

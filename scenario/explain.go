@@ -83,6 +83,9 @@ func (f *File) explainMachine(say func(string, ...any)) {
 	if f.HogSteps > 0 {
 		say("Code that keeps its CPU for more than %s is a soft lockup.", Counted(f.HogSteps, "step"))
 	}
+	if f.MaxRestarts > 0 {
+		say("A system call that is begun anew more than %s fails the check.", Counted(f.MaxRestarts, "time"))
+	}
 	if f.Pass > 0 {
 		say("The worker of version endio lets others run after %s.", Counted(f.Pass, "handler"))
 	}

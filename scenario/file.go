@@ -34,6 +34,7 @@ type File struct {
 	MemoryShort  bool     // pools may get no memory for workers
 	Housekeeping bool     // pinned timers go to the first CPU
 	HogSteps     int      // 0: no limit
+	MaxRestarts  int      // of one system call; 0: no limit
 	Pass         int      // handlers after which endio's worker yields; 0: its default
 	Annotate     string   // lockdep annotation of the dio count: none, class or owner
 	Wants        []string // extra properties

@@ -25,6 +25,7 @@ var nothing = []struct{ model, version, kind, word, why string }{
 	{CallerComp, "endio", "annotation", "class", "endio has no i_dio_count that lockdep could know of"},
 	{CallerComp, "endio", "annotation", "owner", "endio has no i_dio_count that lockdep could know of"},
 	{CallerComp, "endio", "property wanted", "no-eintr", "no wait of endio's calls is ended by a signal"},
+	{CallerComp, "endio", "statement", "restart-limit", "no wait of endio's calls is ended by a signal, and none of them begins anew"},
 	{TaskComp, "endio", "step", "register", "its machine is made with its callbacks in place, before a CPU can come or go"},
 	{TaskComp, "v4", "handler", "dynamic", "it has no helper to call: the handler runs where the bio ends"},
 	{TaskComp, "v5", "handler", "dynamic", "it has no helper to call: the handler runs where the bio ends"},
@@ -54,7 +55,7 @@ func (f *File) ignored() (out []string) {
 				}
 				said[why] = true
 				to := "version " + v
-				if kind == "statement" {
+				if kind == "statement" && v != "endio" {
 					to = "the versions of the kernel"
 				}
 				out = append(out, word+" says nothing to "+to+": "+why)
@@ -91,6 +92,9 @@ func (f *File) ignored() (out []string) {
 	}
 	if f.Pass > 0 {
 		note("statement", "pass")
+	}
+	if f.MaxRestarts > 0 {
+		note("statement", "restart-limit")
 	}
 	if f.Uses("freeze") {
 		for i := range f.Expects {

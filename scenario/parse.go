@@ -67,6 +67,7 @@ func init() { // a table that refers to functions which refer to it
 		{"memory", "memory short", true, func(p *parser) { p.oneOf("memory", []string{"short"}); p.f.MemoryShort = true }},
 		{"timers", "timers housekeeping", true, func(p *parser) { p.oneOf("place of timers", []string{"housekeeping"}); p.f.Housekeeping = true }},
 		{"hog-limit", "hog-limit STEPS", true, func(p *parser) { p.f.HogSteps = p.number("number of steps", 1, 1000) }},
+		{"restart-limit", "restart-limit RESTARTS", true, func(p *parser) { p.f.MaxRestarts = p.number("number of restarts", 1, 100) }},
 		{"pass", "pass HANDLERS", true, func(p *parser) { p.f.Pass = p.number("number of handlers", 1, 64) }},
 		{"annotate", "annotate none|class|owner", true, func(p *parser) { p.f.Annotate = p.oneOf("annotation", []string{"none", "class", "owner"}) }},
 		{"want", "want PROPERTY...", false, (*parser).want},

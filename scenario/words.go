@@ -107,6 +107,7 @@ var kinds = []word{
 	{"out-of-order", "handlers of one CPU run in another order than their completions"},
 	{"imbalance", "a counter is not brought back"},
 	{"livelock", "steps repeat for ever and a task never finishes"},
+	{"restarts", "a system call is begun anew more often than the file allows"},
 	{"eintr", "a system call that never failed so returns EINTR"},
 	{"not-drained", "a drain returned while an earlier write was in flight"},
 	{"ineffective", "an uncached folio stays in the cache"},

@@ -340,7 +340,7 @@ var kindWords = map[explore.FailKind]string{
 	sim.NeverRun: "never-run", sim.RunTwice: "run-twice", sim.NilHandler: "nil-handler",
 	sim.WrongContext: "wrong-context", sim.AtomicSleep: "atomic-sleep", sim.Lockdep: "lockdep",
 	sim.Corruption: "corruption", sim.SoftLockup: "soft-lockup", sim.EndlessDefer: "endless-offload",
-	sim.OutOfOrder: "out-of-order", sim.Imbalance: "imbalance",
+	sim.OutOfOrder: "out-of-order", sim.Imbalance: "imbalance", sim.Restarts: "restarts",
 	"ineffective": "ineffective", "eintr": "eintr", "not drained": "not-drained",
 }
 

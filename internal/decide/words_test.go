@@ -136,6 +136,8 @@ var wordRows = func() []wordRow {
 		wordRow{kind: "statement", word: "irq", model: C, rest: [2]string{"task T: read X\n", "task T: read X\nirq on cpu 0: preempt-off; preempt-on\n"}, refused: true},
 		wordRow{kind: "statement", word: "softirq", model: C, rest: [2]string{"task T: read X\n", "task T: read X\nsoftirq on cpu 0: preempt-off; preempt-on\n"}, refused: true},
 		wordRow{kind: "statement", word: "io-workers", model: C, head: [2]string{"io-workers 1\n", "io-workers 2\n"}, rest: same("inode Y\nring R\ntask T: submit R fallocate X; submit R truncate Y; wait R 2\n")},
+		wordRow{kind: "statement", word: "restart-limit", model: C, head: [2]string{"", "restart-limit 1\n"}, rest: same("ring R\ntask T: submit R write X; submit R write X; fallocate X; wait R 2\n")},
+		wordRow{kind: "statement", word: "restart-limit", model: T, head: [2]string{"", "restart-limit 1\n"}, rest: same(oneIRQ), refused: true},
 		wordRow{kind: "statement", word: "io-workers", model: T, head: [2]string{"", "io-workers 2\n"}, rest: same(oneIRQ), refused: true},
 		wordRow{kind: "statement", word: "annotate", model: T, head: [2]string{"", "annotate class\n"}, rest: same(oneIRQ), refused: true},
 		wordRow{kind: "statement", word: "timers", model: C, head: [2]string{"", "timers housekeeping\n"}, rest: same("task T: read X\n"), refused: true},
@@ -238,7 +240,7 @@ func toOthersOnly(r wordRow, version string) bool {
 	switch r.word {
 	case "restores": // their worker is a task in any configuration, and what it does at once is no step
 		return version == "v4" || version == "v5"
-	case "no-eintr":
+	case "no-eintr", "restart-limit":
 		return !strings.Contains(version, "interruptible") && version != "6.6-rc+both"
 	case "owner": // of what the caller completes
 		return !strings.HasPrefix(version, "6.6-rc") || strings.Contains(version, "split") || slices.Contains([]string{"6.6-rc+both", "6.6-rc+all"}, version)

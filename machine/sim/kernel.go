@@ -50,6 +50,7 @@ const (
 	RunTwice      explore.FailKind = "handler run twice"
 	NeverRun      explore.FailKind = "handler never run"
 	WrongContext  explore.FailKind = "wrong context"
+	Restarts      explore.FailKind = "restarts"
 	HotplugMisuse explore.FailKind = "hotplug misuse"
 )
 
@@ -109,7 +110,8 @@ type Config struct {
 	Housekeeping bool
 
 	// MaxRestarts is how often one system call may be restarted before that counts as a
-	// livelock; 0 means no limit.
+	// failure, [Restarts]; 0 means no limit. A call that is restarted for ever is a livelock
+	// without it, too.
 	MaxRestarts int
 
 	// Timers starts the timers of each CPU; delayed work of this package does so

@@ -133,7 +133,7 @@ func (c *Context) Syscall(name string, fn func(*Context) error) error {
 	for restarts := 0; ; restarts++ {
 		history := c.hist
 		if max := c.k.cfg.MaxRestarts; max > 0 && restarts > max {
-			c.Fail(explore.Livelock, "system call %s of %q was restarted %d times", name, c.name, restarts)
+			c.Fail(Restarts, "system call %s of %q was restarted %d times", name, c.name, restarts)
 		}
 		err := fn(c)
 		if len(c.locks) > 0 {

@@ -219,5 +219,5 @@ func TestA13RestartsEnd(t *testing.T) {
 		})
 	}
 	holds(t, sim.Config{MaxRestarts: 2}, func(k *sim.Kernel) { init(2)(k) })
-	fails(t, sim.Config{MaxRestarts: 2}, `livelock: system call fallocate of "task" was restarted 3 times`, func(k *sim.Kernel) { init(3)(k) })
+	fails(t, sim.Config{MaxRestarts: 2}, `restarts: system call fallocate of "task" was restarted 3 times`, func(k *sim.Kernel) { init(3)(k) })
 }

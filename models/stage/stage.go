@@ -30,7 +30,7 @@ var SkipFrames = []string{"endio/machine/sim.", "endio/models/stage."}
 // Config returns the configuration of the kernel for a case of f.
 func Config(f *scenario.File, c scenario.Config) (sim.Config, error) {
 	cfg := sim.Config{CPUs: f.CPUs, Offline: f.Offline, Workers: f.Workers, NoMemory: f.MemoryShort,
-		HogSteps: f.HogSteps, Housekeeping: f.Housekeeping}
+		HogSteps: f.HogSteps, Housekeeping: f.Housekeeping, MaxRestarts: f.MaxRestarts}
 	switch c.Preempt {
 	case "none", "none+count":
 		cfg.Preemption = sim.None
