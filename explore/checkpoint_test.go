@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"endio/internal/race"
 )
 
 // TestResume stops searches again and again and resumes them: they look at as
@@ -56,6 +58,10 @@ func stopping(p *Program, after int) (context.Context, *Program) {
 // TestResumeAnywhere stops searches after each execution, abandoned ones and the last included.
 func TestResumeAnywhere(t *testing.T) {
 	p := busy(3, 2)
+	stops := 3
+	if race.Enabled {
+		stops = 1
+	}
 	for _, s := range []Strategy{SleepSets(), Optimal(), Cached(), PreemptionBound(1), PreemptionBound(9), Random(30, 3), PCT(30, 3, 3)} {
 		runs := 0
 		counting := &Program{Name: p.Name, Init: func(x *Exec) { runs++; p.Init(x) }}
@@ -63,7 +69,7 @@ func TestResumeAnywhere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for k := determinismTries + 1; k <= runs; k += 1 + (runs-k)/3 { // more of them towards the end
+		for k := determinismTries + 1; k <= runs; k += 1 + (runs-k)/stops { // more of them towards the end
 			o := Options{Strategy: s, Checkpoint: filepath.Join(t.TempDir(), "search")}
 			ctx, stopped := stopping(p, k)
 			if _, err := Explore(ctx, stopped, o); err != nil {

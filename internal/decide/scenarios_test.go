@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"endio/explore"
+	"endio/internal/race"
 	"endio/machine/sim"
 	"endio/scenario"
 )
@@ -35,7 +36,7 @@ func TestReductions(t *testing.T) {
 			if c.Config.Ring == "sqpoll" || c.Version == "endio" {
 				continue // many classes
 			}
-			if p := c.Config.Preempt; p != "full" && p != "lazy" && p != "none" || !few[c.Version] {
+			if p := c.Config.Preempt; p != "full" && p != "lazy" && p != "none" || race.Enabled && p == "none" || !few[c.Version] {
 				continue // the same classes again, or too slow
 			}
 			a, err := Decide(context.Background(), f, c, Options{Strategy: "cached"})
