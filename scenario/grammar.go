@@ -27,6 +27,8 @@ var nothing = []struct{ model, version, kind, word, why string }{
 	{CallerComp, "endio", "property wanted", "no-eintr", "no wait of endio's calls is ended by a signal"},
 	{CallerComp, "endio", "statement", "restart-limit", "no wait of endio's calls is ended by a signal, and none of them begins anew"},
 	{TaskComp, "endio", "step", "register", "its machine is made with its callbacks in place, before a CPU can come or go"},
+	{TaskComp, "v7+rawlock", "step", "register", "it has no callbacks to register"},
+	{TaskComp, "v7+biowork", "step", "register", "it has no callbacks to register"},
 	{TaskComp, "v4", "handler", "dynamic", "it has no helper to call: the handler runs where the bio ends"},
 	{TaskComp, "v5", "handler", "dynamic", "it has no helper to call: the handler runs where the bio ends"},
 	{CallerComp, "kernel", "statement", "pass", "it is about the worker of version endio"},

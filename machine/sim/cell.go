@@ -31,7 +31,7 @@ func (c *Context) tokens() uint64 {
 	}
 	for _, p := range c.k.cpus {
 		if !p.online {
-			t |= 0x1111111111111111 << p.id
+			t |= 0x1111111111111111 << p.id &^ c.k.lockTokens
 		}
 	}
 	return t

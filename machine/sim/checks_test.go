@@ -167,6 +167,28 @@ func TestCheckCorruption(t *testing.T) {
 	holds(t, cfg, cell((*sim.Context).LocalIRQSave, (*sim.Context).LocalIRQRestore))
 	fails(t, cfg, `corruption: x is used on cpu 0 by task "task" without any protection`, cell((*sim.Context).Yield, (*sim.Context).Yield))
 	fails(t, cfg, `corruption: x is used on cpu 0 by task "task" without any protection`, cell((*sim.Context).PreemptDisable, (*sim.Context).PreemptEnable))
+	// A lock protects what relies on it, on whatever CPU, and no better while a CPU is dead: it belongs to none.
+	spin := func(guard, down bool) func(k *sim.Kernel) {
+		return func(k *sim.Kernel) {
+			k.LimitFailures(nil)
+			x, l := sim.NewCell(k, "x", 0), k.NewRawSpinlock(nil, "l")
+			if guard {
+				l.Guard()
+			}
+			use := func(c *sim.Context) { l.LockIRQ(c); x.Set(c, 1); l.UnlockIRQ(c) }
+			k.Interrupt(nil, 1, "irq", sim.IRQOptions{Hard: true}, use)
+			k.Go(nil, "task", on(0), func(c *sim.Context) {
+				use(c)
+				if down {
+					_ = k.CPUDown(c, 1, "")
+					x.Set(c, 2)
+				}
+			})
+		}
+	}
+	holds(t, cfg, spin(true, false))
+	fails(t, cfg, `corruption: x is used on cpu 0 by task "task" without the protection that others rely on; before, hardirq "irq" used it on cpu 1`, spin(false, false))
+	fails(t, cfg, `corruption: x is used on cpu 0 by task "task" without the protection that others rely on; before, task "task" used it on cpu 0`, spin(true, true))
 	// What belongs to a CPU that is dead is anybody's.
 	dead := func(down bool) func(k *sim.Kernel) {
 		return func(k *sim.Kernel) {

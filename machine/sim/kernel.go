@@ -167,6 +167,7 @@ type Kernel struct {
 	hctxs                []*HardwareQueue
 	systemWq             *Workqueue
 	tokens, workers      int
+	lockTokens           uint64 // those of locks that belong to no CPU
 	atEnd                []func(*Kernel)
 	workCount            int
 	tracing              bool // labels of steps are wanted

@@ -119,13 +119,23 @@ func (l *lock) sleepLock(c *Context, what string) {
 }
 
 // A RawSpinlock is raw_spinlock_t: it spins with preemption off.
-type RawSpinlock struct{ lock }
+type RawSpinlock struct {
+	lock
+	bit uint64 // see Guard
+}
 
 // NewRawSpinlock makes a free lock. c is nil in Init.
 func (k *Kernel) NewRawSpinlock(c *Context, name string) *RawSpinlock {
 	l := &RawSpinlock{}
 	l.init(k, k.maker(c), name, -1, lockdep.WaitSpin, lockdep.Normal)
 	k.add(l)
+	return l
+}
+
+// Guard lets a [Cell] rely on l, and returns it. Call it in Init. Not every lock is one that data relies on, and there are few tokens.
+func (l *RawSpinlock) Guard() *RawSpinlock {
+	l.bit = l.k.newToken()
+	l.k.lockTokens |= l.bit
 	return l
 }
 
@@ -137,6 +147,7 @@ func (l *RawSpinlock) Lock(c *Context) {
 	c.want = false
 	c.preempt++
 	l.take(c)
+	c.token |= l.bit
 }
 
 // TryLock takes the lock if it is free.
@@ -151,6 +162,7 @@ func (l *RawSpinlock) TryLock(c *Context) bool {
 	c.dep(&l.dep, lockdep.Exclusive|lockdep.Try)
 	c.preempt++
 	l.take(c)
+	c.token |= l.bit
 	return true
 }
 
@@ -158,6 +170,7 @@ func (l *RawSpinlock) TryLock(c *Context) bool {
 func (l *RawSpinlock) Unlock(c *Context) {
 	l.openEnd(c)
 	l.drop(c)
+	c.token &^= l.bit
 	c.preempt--
 	c.relax()
 }

@@ -135,7 +135,7 @@ func (e *engine) add(*sim.Context, *modelBio)                 {}
 func (e *engine) completeInTask(*sim.Context, *modelBio) bool { return false }
 func (e *engine) hasHelper() bool                             { return true }
 func (e *engine) peek(int) int                                { return 0 }
-func (e *engine) workOf(int) *sim.Work                        { return nil }
+func (e *engine) workOf(*modelBio) *sim.Work                  { return nil }
 
 // awaits says who runs the handler of a bio that has ended and whose handler has not begun: a child of it that has not
 // ended, or the work items of the batches.

@@ -21,9 +21,10 @@ type protocol interface {
 	// completeInTask is the dynamic helper, for versions where hasHelper.
 	completeInTask(c *sim.Context, b *modelBio) bool
 	hasHelper() bool
-	// peek returns the length of a list, and workOf the item that empties it, or nil; for reports.
+	// peek returns the length of a list, -1 if there are none, and workOf the item that is to run the handler of a bio that was put off, or
+	// nil; for reports.
 	peek(cpu int) int
-	workOf(cpu int) *sim.Work
+	workOf(b *modelBio) *sim.Work
 }
 
 // A model is one execution of a scenario.
@@ -87,6 +88,9 @@ var makers = map[string]func(m *model) protocol{
 	"v7-requeue":      func(m *model) protocol { return newV7(m, v7Change{noRequeue: true}) },
 	"v7+armin":        func(m *model) protocol { return newV7(m, v7Change{armInside: true}) },
 	"v7+cpuslocked":   func(m *model) protocol { return newV7(m, v7Change{cpusLocked: true}) },
+	"v7+condresched":  func(m *model) protocol { return newV7(m, v7Change{condResched: true}) },
+	"v7+rawlock":      func(m *model) protocol { return newV7(m, v7Change{rawLock: true}) },
+	"v7+biowork":      func(m *model) protocol { return newBioWork(m) },
 	"v7+resched":      func(m *model) protocol { return newV7(m, v7Change{resched: true}) },
 	"endio":           func(m *model) protocol { return newEngine(m) },
 }
@@ -264,12 +268,14 @@ func (m *model) atEnd(x *explore.Exec) {
 // whyNot says why nothing runs the handler of a bio that has ended.
 func (m *model) whyNot(i int) string {
 	cpu := m.state[i].cpu
-	w := m.proto.workOf(cpu)
+	w := m.proto.workOf(m.bios[i])
 	if w == nil {
 		return "it was put off, and nothing will run it"
 	}
 	held := "which holds nothing else"
 	switch n := m.proto.peek(cpu); n {
+	case -1:
+		return w.Fate()
 	case 0:
 		return fmt.Sprintf("it was taken off the list of cpu %d, and %s", cpu, w.Fate())
 	case 1:
@@ -293,8 +299,8 @@ func (m *model) tell(b *modelBio, w *explore.Wait) {
 		w.Why = "bio " + b.def.Name + " has not ended"
 	case m.engine != nil:
 		m.engine.awaits(b, w)
-	case m.proto.workOf(st.cpu) != nil:
-		work := m.proto.workOf(st.cpu)
+	case m.proto.workOf(b) != nil:
+		work := m.proto.workOf(b)
 		w.By, w.Owners, w.Why = "to be run by", append(w.Owners, work.Runners()...), m.whyNot(b.id)
 	}
 }

@@ -30,7 +30,7 @@ func (v *v4) inAtomic(c *sim.Context) bool                    { return !c.InTask
 func (v *v4) hasHelper() bool                                 { return false }
 func (v *v4) completeInTask(c *sim.Context, b *modelBio) bool { return false }
 func (v *v4) peek(cpu int) int                                { return len(v.list.On(cpu).Peek()) }
-func (v *v4) workOf(cpu int) *sim.Work                        { return v.work[cpu] }
+func (v *v4) workOf(b *modelBio) *sim.Work                    { return v.work[v.m.state[b.id].cpu] }
 
 func (v *v4) add(c *sim.Context, b *modelBio) {
 	cpu := v.lock.LockIRQ(c)

@@ -38,7 +38,7 @@ func (v *v5) inAtomic(c *sim.Context) bool                    { return !c.InTask
 func (v *v5) hasHelper() bool                                 { return false }
 func (v *v5) completeInTask(c *sim.Context, b *modelBio) bool { return false }
 func (v *v5) peek(cpu int) int                                { return v.list[cpu].Peek().n }
-func (v *v5) workOf(cpu int) *sim.Work                        { return &v.work[cpu].Work }
+func (v *v5) workOf(b *modelBio) *sim.Work                    { return &v.work[v.m.state[b.id].cpu].Work }
 
 func (v *v5) add(c *sim.Context, b *modelBio) {
 	c.PreemptDisable()

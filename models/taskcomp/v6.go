@@ -47,7 +47,7 @@ func newV6(m *model, fixes v6Fixes) *v6 {
 func (v *v6) inAtomic(c *sim.Context) bool { return inAtomic(c) }
 func (v *v6) hasHelper() bool              { return true }
 func (v *v6) peek(cpu int) int             { return len(v.list.On(cpu).Peek()) }
-func (v *v6) workOf(cpu int) *sim.Work     { return &v.work[cpu].Work }
+func (v *v6) workOf(b *modelBio) *sim.Work { return &v.work[v.m.state[b.id].cpu].Work }
 
 // lockList is local_lock_irqsave(&bio_complete_batch.lock, flags).
 func (v *v6) lockList(c *sim.Context) {

@@ -2,7 +2,11 @@
 
 package taskcomp
 
-import "endio/machine/sim"
+import (
+	"fmt"
+
+	"endio/machine/sim"
+)
 
 // v7 is the series of 2026-07-30, which landed for Linux 7.3: interrupts off in
 // place of the local lock, a plain work item without delay, the requeue on
@@ -11,6 +15,7 @@ import "endio/machine/sim"
 type v7 struct {
 	m      *model
 	list   *sim.PerCPU[[]int]
+	lock   []*sim.RawSpinlock // of each list, if the change is rawLock
 	work   []*sim.Work
 	wq     *sim.Workqueue
 	change v7Change
@@ -24,6 +29,8 @@ type v7Change struct {
 	armInside   bool // arm with interrupts still off
 	resched     bool // the test of need_resched of v6
 	cpusLocked  bool // the hotplug lock is held from the per-CPU init to the last registration
+	condResched bool // cond_resched between two handlers of the worker and of the drain
+	rawLock     bool // each list under a raw spinlock: its work may run anywhere, and hotplug is nothing to it
 }
 
 func newV7(m *model, change v7Change) *v7 {
@@ -35,12 +42,17 @@ func newV7(m *model, change v7Change) *v7 {
 	init := sim.NewMachine(k).InitContext()
 	for cpu := range k.Config().CPUs {
 		w := k.NewWork(nil, "bio_complete", cpu, func(c *sim.Context) { v.workFn(c, cpu) })
-		if !k.CPU(cpu).Online() {
+		if change.rawLock {
+			v.lock = append(v.lock, k.NewRawSpinlock(nil, fmt.Sprintf("bio_complete_batch.lock[%d]", cpu)).Guard())
+		} else if !k.CPU(cpu).Online() {
 			w.Disable(init)
 		}
 		v.work = append(v.work, w)
 	}
 	v.wq = k.AllocWorkqueue("bio_complete", sim.MemReclaim)
+	if change.rawLock {
+		return v // without callbacks: a pool runs its items on any CPU while its own is down
+	}
 	m.addState(sim.StateOnlineDyn, sim.HotplugState{Name: "block/bio:complete:online", Startup: v.cpuOnline, Teardown: v.cpuDownPrep})
 	m.addState(sim.StatePrepareDyn, sim.HotplugState{Name: "block/bio:complete:dead", Teardown: v.cpuDead})
 	return v
@@ -49,19 +61,35 @@ func newV7(m *model, change v7Change) *v7 {
 func (v *v7) inAtomic(c *sim.Context) bool { return inAtomic(c) }
 func (v *v7) hasHelper() bool              { return true }
 func (v *v7) peek(cpu int) int             { return len(v.list.On(cpu).Peek()) }
-func (v *v7) workOf(cpu int) *sim.Work     { return v.work[cpu] }
+func (v *v7) workOf(b *modelBio) *sim.Work { return v.work[v.m.state[b.id].cpu] }
+
+// lockList adds to interrupts that are off what else protects the list of a CPU: nothing in v7.
+func (v *v7) lockList(c *sim.Context, cpu int) {
+	if v.change.rawLock {
+		v.lock[cpu].Lock(c)
+	}
+}
+
+func (v *v7) unlockList(c *sim.Context, cpu int) {
+	if v.change.rawLock {
+		v.lock[cpu].Unlock(c)
+	}
+}
 
 // workFn is bio_complete_work_fn: it runs until it sees the list empty.
 func (v *v7) workFn(c *sim.Context, cpu int) {
 	for {
 		c.LocalIRQDisable()
+		v.lockList(c, cpu)
 		list := takeAll(c, v.list.On(cpu))
+		v.unlockList(c, cpu)
 		c.LocalIRQEnable()
 		if len(list) == 0 {
 			return
 		}
 		for _, id := range list {
 			v.m.callEndIO(c, v.m.bios[id], v.change.nullCheck)
+			v.condResched(c)
 		}
 		if v.change.resched && c.NeedResched() {
 			c.LocalIRQDisable()
@@ -76,10 +104,17 @@ func (v *v7) workFn(c *sim.Context, cpu int) {
 	}
 }
 
+func (v *v7) condResched(c *sim.Context) {
+	if v.change.condResched {
+		c.CondResched()
+	}
+}
+
 // add is __bio_complete_in_task. Arming happens after interrupts are on again.
 func (v *v7) add(c *sim.Context, b *modelBio) {
 	c.LocalIRQSave()
 	cpu := int(c.CPU())
+	v.lockList(c, cpu)
 	wasEmpty := false
 	v.list.This(c).Update(c, func(l *[]int) {
 		wasEmpty = len(*l) == 0
@@ -90,6 +125,7 @@ func (v *v7) add(c *sim.Context, b *modelBio) {
 	if wasEmpty && v.change.armInside {
 		v.wq.QueueWorkOn(c, cpu, v.work[cpu])
 	}
+	v.unlockList(c, cpu)
 	c.LocalIRQRestore()
 	if wasEmpty && !v.change.armInside {
 		v.wq.QueueWorkOn(c, cpu, v.work[cpu])
@@ -97,9 +133,11 @@ func (v *v7) add(c *sim.Context, b *modelBio) {
 	}
 }
 
-// completeInTask is bio_complete_in_task.
-func (v *v7) completeInTask(c *sim.Context, b *modelBio) bool {
-	st := &v.m.state[b.id]
+func (v *v7) completeInTask(c *sim.Context, b *modelBio) bool { return v.m.bioCompleteInTask(c, b) }
+
+// bioCompleteInTask is bio_complete_in_task since v7: the flag says that a bio was deferred already.
+func (m *model) bioCompleteInTask(c *sim.Context, b *modelBio) bool {
+	st := &m.state[b.id]
 	c.Learn(uint64(st.flags))
 	if st.flags&completeInTask != 0 {
 		return false
@@ -108,7 +146,7 @@ func (v *v7) completeInTask(c *sim.Context, b *modelBio) bool {
 		return false
 	}
 	st.flags |= completeInTask
-	v.m.defer_(c, b)
+	m.defer_(c, b)
 	return true
 }
 
@@ -150,6 +188,7 @@ func (v *v7) cpuDead(c *sim.Context, p *sim.CPU) error {
 			v.add(c, v.m.bios[id])
 		default:
 			v.m.callEndIO(c, v.m.bios[id], v.change.nullCheck)
+			v.condResched(c)
 		}
 	}
 }
