@@ -96,7 +96,7 @@ var makers = map[string]func(m *model) protocol{
 }
 
 // start builds one execution.
-func start(x *explore.Exec, f *scenario.File, cfg sim.Config, version string) {
+func start(x *explore.Exec, f *scenario.File, cfg sim.Config, version string) *model {
 	m := &model{stage: stage.New(x, f, cfg), file: f, fifo: f.Wanted("fifo")}
 	k := m.stage.K
 	m.cfg = k.Config()
@@ -124,6 +124,7 @@ func start(x *explore.Exec, f *scenario.File, cfg sim.Config, version string) {
 	for i := range f.Actors {
 		m.actor(&f.Actors[i])
 	}
+	return m
 }
 
 // chain is bio_chain for each bio with a parent.
