@@ -110,8 +110,14 @@ func (f *File) explainObjects(say func(string, ...any)) {
 			means += fmt.Sprintf(" (CPU %d)", b.CPU)
 		}
 		chained := ""
+		if b.Integrity {
+			chained += "; it is a read with integrity data, which a worker verifies before the bio ends, unless it has failed"
+		}
+		if b.Error {
+			chained += "; it fails"
+		}
 		if b.Parent != "" {
-			chained = "; it is chained to " + b.Parent
+			chained += "; it is chained to " + b.Parent
 		}
 		say("Bio %s %s; its handler %s%s.", b.Name, flag, strings.TrimPrefix(means, "its handler "), chained)
 	}

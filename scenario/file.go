@@ -64,6 +64,9 @@ type Bio struct {
 	Parent  string // chained to it
 	Pos     Pos
 
+	Integrity bool // a read with integrity data, which a worker verifies
+	Error     bool // it fails
+
 	namePos, argPos, cpuPos, parentPos Pos
 }
 

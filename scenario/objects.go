@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// bio NAME [unflagged] [handler HANDLER [ARG]] [parent BIO]
+// bio NAME [unflagged] [integrity] [error] [handler HANDLER [ARG]] [parent BIO]
 func (p *parser) bio() {
 	b := Bio{Pos: p.pos, InTask: true, Handler: "plain", CPU: -1}
 	b.namePos = p.here()
@@ -17,13 +17,17 @@ func (p *parser) bio() {
 		switch {
 		case p.skip("unflagged"):
 			b.InTask = false
+		case p.skip("integrity"):
+			b.Integrity = true
+		case p.skip("error"):
+			b.Error = true
 		case p.skip("handler"):
 			p.handler(&b)
 		case p.skip("parent"):
 			b.Parent, b.parentPos = p.word("the name of the parent")
 		default:
 			t := p.next("")
-			p.fail(t.pos, "unknown property of a bio %q%s", t.text, Meant(t.text, []string{"unflagged", "handler", "parent"}))
+			p.fail(t.pos, "unknown property of a bio %q%s", t.text, Meant(t.text, []string{"unflagged", "integrity", "error", "handler", "parent"}))
 		}
 	}
 	p.f.Bios = append(p.f.Bios, b)

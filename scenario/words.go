@@ -113,6 +113,7 @@ var kinds = []word{
 	{"restarts", "a system call is begun anew more often than the file allows"},
 	{"eintr", "a system call that never failed so returns EINTR"},
 	{"not-drained", "a drain returned while an earlier write was in flight"},
+	{"lost-error", "a handler is not told that its bio, or one chained to it, has failed"},
 	{"ineffective", "an uncached folio stays in the cache"},
 	{"hang", "somebody waits for ever (deadlock, lost-work or never-run)"},
 	{"any", "some failure"},

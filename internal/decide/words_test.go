@@ -120,6 +120,8 @@ var wordRows = func() []wordRow {
 	add(restores, task("handler", "waits", no, [2]string{"\nbio B", " handler waits for B\nbio B"}, same(oneIRQ+"irq on cpu 0: complete B\n")),
 		task("handler", "resubmits", no, [2]string{"\nbio B", " handler resubmits B\nbio B"}, [2]string{oneIRQ + "irq on cpu 0: complete B\n", oneIRQ}),
 		task("property of a bio", "unflagged", no, [2]string{"", " unflagged"}, same(oneIRQ)),
+		task("property of a bio", "integrity", no, [2]string{" unflagged", " unflagged integrity"}, same(oneIRQ)),
+		task("property of a bio", "error", no, [2]string{"\nbio B parent A", "\nbio B parent A error"}, same(oneIRQ+"irq on cpu 0: complete B\n")),
 		task("property of a bio", "parent", no, [2]string{"\nbio B", "\nbio B parent A"}, same(oneIRQ+"irq on cpu 0: complete B\n")),
 		task("property of an actor", "on", no, no, [2]string{oneIRQ + "task T: irqs-off; irqs-on\n", oneIRQ + "task T on cpu 0: irqs-off; irqs-on\n"}),
 		task("property of a step", "to", no, no, [2]string{oneIRQ + "hotplug: down 1\n", oneIRQ + "hotplug: down 1 to TEARDOWN_CPU\n"}),

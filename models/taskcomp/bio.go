@@ -17,6 +17,8 @@ type modelBio struct {
 	def       *scenario.Bio
 	parent    *modelBio
 	remaining *sim.Atomic[int] // __bi_remaining of a chained parent, or nil
+	status    *sim.Atomic[int] // bi_status, if it or a bio below it fails, or nil: which bio has failed, counted from 1
+	verify    *sim.Work        // bip_work of a read with integrity data, or nil
 	done      *sim.Completion  // the handler has run
 }
 
@@ -30,22 +32,37 @@ type bioState struct {
 	cached    bool // its uncached folio is still in the cache
 	ended     int  // calls of bio_endio
 	cpu       int  // whose list it was added to last
+	chained   bool // BIO_CHAIN
+	verifying bool // its integrity work has it
+	verified  bool // its integrity data is gone
 
 	// For version endio, which tells nobody of its lists, and only if the order is wanted.
 	returned bool   // its bio.End has returned, in an interrupt on cpu
 	before   uint64 // bios of that CPU whose End had returned when its own was called
 }
 
+// driverEnd is the driver at the end of an I/O: it sets bi_status if that has failed, and calls bio_endio.
+func (m *model) driverEnd(c *sim.Context, b *modelBio) {
+	if b.def.Error {
+		b.status.Store(c, b.id+1)
+	}
+	m.bioEndio(c, b)
+}
+
 // bioEndio is bio_endio. Source: block/bio.c, Linux 7.3; the order of steps is in
-// kernel-semantics B1.2: chain first, then the choice of the context.
+// kernel-semantics B1.2: chain and integrity first, then the choice of the context.
 func (m *model) bioEndio(c *sim.Context, b *modelBio) {
 	for {
-		if b.remaining != nil && b.remaining.Update(c, func(n int) int { return n - 1 }) > 0 {
-			return // bio_remaining_done: children are in flight
+		if !m.remainingDone(c, b) {
+			return // children are in flight
+		}
+		if !m.integrityHook(c, b) {
+			return // it comes again
 		}
 		if b.parent == nil {
 			break
 		}
+		m.chainEndio(c, b)
 		b = b.parent // the chain marker: go on with the parent, in a loop
 	}
 	st := &m.state[b.id]
@@ -57,6 +74,79 @@ func (m *model) bioEndio(c *sim.Context, b *modelBio) {
 	}
 	if b.def.Handler != "none" {
 		m.endIO(c, b)
+	}
+}
+
+// remainingDone is bio_remaining_done: whoever takes the count to 0 ends the chain, and goes on; a bio that comes again is no chain any more.
+func (m *model) remainingDone(c *sim.Context, b *modelBio) bool {
+	st := &m.state[b.id]
+	if b.remaining == nil || !learned(c, st.chained) {
+		return true
+	}
+	n := b.remaining.Update(c, func(n int) int { return n - 1 })
+	if n < 0 {
+		c.Fail(sim.Imbalance, "__bi_remaining of bio %s falls below 0: a bio of its chain has ended twice", b.def.Name)
+	}
+	st.chained = n > 0
+	return n == 0
+}
+
+func learned(c *sim.Context, v bool) bool {
+	c.LearnBool(v)
+	return v
+}
+
+// integrityEndio is bio_integrity_endio: a read that has not failed is verified by a worker, which ends the bio again.
+//
+// Source: block/bio-integrity-auto.c, Linux 7.3; kernel-semantics.md, B1.2.
+func (m *model) integrityEndio(c *sim.Context, b *modelBio) bool {
+	st := &m.state[b.id]
+	if b.verify == nil || learned(c, st.verified) || m.failed(c, b) {
+		return true
+	}
+	c.LocalIRQSave()
+	st.verifying = true
+	m.kintegrityd.QueueWorkOn(c, int(c.CPU()), b.verify) // queue_work: the pool of the CPU that it is called on
+	c.LocalIRQRestore()
+	return false
+}
+
+// verifyFn is bio_integrity_verify_fn: it frees the integrity data, and the bio ends again, in a task.
+func (m *model) verifyFn(c *sim.Context, b *modelBio) {
+	m.state[b.id].verifying, m.state[b.id].verified = false, true
+	m.again(c, b)
+}
+
+// failed reports whether the status of b is an error.
+func (m *model) failed(c *sim.Context, b *modelBio) bool {
+	if m.engine != nil {
+		return b.def.Error
+	}
+	return b.status != nil && b.status.Load(c) != 0
+}
+
+// bioChainEndio is __bio_chain_endio but for the way to the parent: the first error stays. Nothing protects the two statuses; of two children
+// that fail at a time either may be the one.
+func (m *model) bioChainEndio(c *sim.Context, b *modelBio) {
+	if b.status == nil {
+		return
+	}
+	if of := b.status.Load(c); of != 0 && b.parent.status.Load(c) == 0 {
+		b.parent.status.Store(c, of)
+	}
+}
+
+// checkError finds a handler that is not told of the failure of its bio or of one that is chained to it.
+func (m *model) checkError(c *sim.Context, b *modelBio, told bool) {
+	if told {
+		return
+	}
+	for _, o := range m.bios {
+		for up := o; o.def.Error && up != nil; up = m.bio(up.def.Parent) {
+			if up == b {
+				c.Fail(lostError, "the handler of bio %s is told of no error, and bio %s has failed", b.def.Name, o.def.Name)
+			}
+		}
 	}
 }
 
@@ -110,6 +200,9 @@ func (m *model) endIO(c *sim.Context, b *modelBio) {
 	}
 	m.checkContext(c, b)
 	m.checkOrder(c, b)
+	if b.status != nil {
+		m.checkError(c, b, b.status.Load(c) != 0)
+	}
 	m.handle(c, b)
 	st.runs++
 	if b.done != nil {

@@ -3,6 +3,7 @@
 package taskcomp
 
 import (
+	"errors"
 	"strings"
 
 	"endio/batch"
@@ -48,7 +49,7 @@ func newEngine(m *model) *engine {
 	}
 	m.stage.K.Root(e.all)
 	m.stage.K.Root(&e.ours)
-	m.end = func(c *sim.Context, b *modelBio) { e.end(c, b) }
+	m.end, m.again = e.end, e.end
 	m.engine = e
 	return e
 }
@@ -59,12 +60,19 @@ func (e *engine) end(c *sim.Context, b *modelBio) {
 	if !o.InFlight() {
 		return // refused at the start
 	}
+	if !e.m.integrityEndio(c, b) {
+		return // below endio the kernel verifies before anybody learns that the I/O is over, and tells of it in a task
+	}
 	e.over[b.id] = true
 	if b.def.Parent == "" {
 		e.m.state[b.id].ended++
 	}
+	var err error
+	if b.def.Error {
+		err = errIO
+	}
 	if !e.m.fifo || b.def.Parent != "" || !e.bound(c) {
-		bio.End(c, e.all, o, nil)
+		bio.End(c, e.all, o, err)
 		return
 	}
 	st := &e.m.state[b.id]
@@ -74,9 +82,12 @@ func (e *engine) end(c *sim.Context, b *modelBio) {
 			st.before |= 1 << i
 		}
 	}
-	bio.End(c, e.all, o, nil)
+	bio.End(c, e.all, o, err)
 	st.returned = true
 }
+
+// errIO is what a bio fails with.
+var errIO = errors.New("I/O error")
 
 // bound reports whether c stays on its CPU from the first to the last step of an end.
 func (e *engine) bound(c *sim.Context) bool { return !c.InTask() || !c.Migratable() }
@@ -107,10 +118,11 @@ func (e *engine) handle(c *sim.Context, b *modelBio, o *bio.Bio) {
 	c.Learn(uint64(st.started)<<1 | 1)
 	if b.def.Handler == "restores" && st.stacked {
 		st.stacked = false
+		outcome := o.Err
 		if err := o.Start(); err != nil {
 			c.Fail(sim.NeverRun, "bio %s can't be started again: %v", b.def.Name, err)
 		}
-		bio.End(c, e.all, o, nil)
+		bio.End(c, e.all, o, outcome)
 		return
 	}
 	e.m.running[b.id] = c
@@ -123,6 +135,7 @@ func (e *engine) handle(c *sim.Context, b *modelBio, o *bio.Bio) {
 	}
 	e.m.checkContext(c, b)
 	e.checkOrder(c, b)
+	e.m.checkError(c, b, o.Err != nil)
 	e.m.handle(c, b)
 	st.runs++
 	b.done.CompleteAll(c)

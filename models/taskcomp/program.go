@@ -33,7 +33,8 @@ type model struct {
 	cfg   sim.Config
 	file  *scenario.File
 	proto protocol
-	end   func(c *sim.Context, b *modelBio) // bio_endio of the version
+	end   func(c *sim.Context, b *modelBio) // what the driver calls at the end of an I/O
+	again func(c *sim.Context, b *modelBio) // what the integrity work calls
 	bios  []*modelBio
 	fifo  bool
 
@@ -41,6 +42,12 @@ type model struct {
 	held bool     // the step register ends a section of the hotplug lock that began before all else
 
 	engine *engine // of version endio
+
+	kintegrityd *sim.Workqueue // nil if no bio has integrity data
+
+	// What tests put mutants in place of: bio_chain_endio and bio_integrity_endio.
+	chainEndio    func(c *sim.Context, b *modelBio)
+	integrityHook func(c *sim.Context, b *modelBio) bool
 
 	running []*sim.Context // by bio: who runs the handler; for reports only
 
@@ -113,7 +120,8 @@ func start(x *explore.Exec, f *scenario.File, cfg sim.Config, version string) *m
 			m.state[i].flags = completeInTask
 		}
 	}
-	m.end = m.bioEndio
+	m.end, m.again, m.chainEndio, m.integrityHook = m.driverEnd, m.bioEndio, m.bioChainEndio, m.integrityEndio
+	m.integrity()
 	m.proto = makers[version](m)
 	if version != "endio" {
 		m.chain()
@@ -138,12 +146,35 @@ func (m *model) chain() {
 	}
 	for i, n := range count {
 		if n > 0 {
+			m.state[i].chained = true
 			m.bios[i].remaining = sim.NewAtomic(m.stage.K, nil, "__bi_remaining of "+m.bios[i].def.Name, n+1)
+		}
+	}
+	for _, b := range m.bios {
+		for up := b; b.def.Error && up != nil && up.status == nil; up = up.parent {
+			up.status = sim.NewAtomic(m.stage.K, nil, "bi_status of "+up.def.Name, 0)
 		}
 	}
 }
 
+// integrity makes the work items of bios with integrity data. The kernel has them in a pool of each CPU for high priority; here there is one pool.
+func (m *model) integrity() {
+	for _, b := range m.bios {
+		if !b.def.Integrity {
+			continue
+		}
+		if m.kintegrityd == nil {
+			m.kintegrityd = m.stage.K.AllocWorkqueue("kintegrityd", sim.MemReclaim)
+		}
+		b.verify = m.stage.K.NewWork(nil, "integrity of "+b.def.Name, 0, func(c *sim.Context) { m.verifyFn(c, b) })
+	}
+}
+
+// bio returns the bio of that name, nil for "".
 func (m *model) bio(name string) *modelBio {
+	if name == "" {
+		return nil
+	}
 	for _, b := range m.bios {
 		if b.def.Name == name {
 			return b
@@ -255,6 +286,10 @@ func (m *model) atEnd(x *explore.Exec) {
 	}
 	for i, st := range m.state {
 		d := m.bios[i].def
+		if st.verifying {
+			x.Fail(sim.NeverRun, fmt.Sprintf("bio %s has ended and is never verified: %s", d.Name, m.bios[i].verify.Fate()), x.Waits())
+			return
+		}
 		if st.ended > 0 && st.runs == 0 && d.Handler != "none" {
 			x.Fail(sim.NeverRun, fmt.Sprintf("bio %s has ended and its handler never runs: %s", d.Name, m.whyNot(i)), x.Waits())
 			return
@@ -296,6 +331,8 @@ func (m *model) tell(b *modelBio, w *explore.Wait) {
 		if c := m.running[b.id]; c != nil {
 			w.Owners = append(w.Owners, c.Explorer())
 		}
+	case st.verifying:
+		w.By, w.Owners, w.Why = "to be run by", append(w.Owners, b.verify.Runners()...), b.verify.Fate()
 	case st.ended == 0:
 		w.Why = "bio " + b.def.Name + " has not ended"
 	case m.engine != nil:
@@ -306,7 +343,10 @@ func (m *model) tell(b *modelBio, w *explore.Wait) {
 	}
 }
 
-const ineffective explore.FailKind = "ineffective"
+const (
+	ineffective explore.FailKind = "ineffective"
+	lostError   explore.FailKind = "lost error"
+)
 
 // noteList remarks in a trace that b was put on a list.
 func (m *model) noteList(c *sim.Context, b *modelBio, cpu int, wasEmpty bool) {

@@ -57,6 +57,33 @@ func TestB12TheParentDecides(t *testing.T) {
 	ask(t, all, "bio P handler sleeps\nbio C unflagged parent P\n"+end, map[string]string{"v7 endio": ""})
 }
 
+// TestB12IntegrityComesBack: a read with integrity data ends again from a worker, behind the count of its chain and before the step to its parent; what
+// has failed is not verified. Where the context can be told the handler runs in that worker, at once.
+func TestB12IntegrityComesBack(t *testing.T) {
+	const hard = "irq on cpu 0 hard: complete A\n"
+	ask(t, all, "bio A integrity handler sleeps\n"+hard, map[string]string{"v7 v6+fixes endio": ""})
+	ask(t, counted+" rt", "bio A unflagged integrity handler sleeps\n"+hard, map[string]string{kernels + " endio": ""})
+	failed := `sleep in atomic context: the handler of bio A in hardirq context: hardirq "irq1" on cpu 0`
+	ask(t, counted+" rt", "bio A unflagged integrity error handler sleeps\n"+hard, map[string]string{"v7 endio": failed})
+	for _, bios := range []string{"bio P\nbio C integrity parent P\n", "bio P integrity\nbio C parent P\n", "bio P integrity\nbio C integrity parent P\n"} {
+		for _, order := range []string{"irq on cpu 0: complete C\nirq on cpu 1: complete P\n", "irq on cpu 0: complete P; complete C\n", "irq on cpu 0: complete C; complete P\n"} {
+			ask(t, "none full", bios+order, map[string]string{"v6 v7 endio": ""})
+		}
+	}
+	// A task that waits for it is told where it is.
+	const waits = "mutex M\nworkers 1\nbio B handler locks M\nbio A integrity\nirq on cpu 0: complete B; complete A\ntask T on cpu 1: lock M; wait-bio A; unlock M\n"
+	ask(t, "full", waits, map[string]string{"v7": `deadlock: the handler of bio B never returns: task "kworker/0:0" waits for lock M, held by task "T", ` +
+		`which waits for the handler of bio A (work integrity of A is queued on cpu 0, and no worker takes it)`})
+}
+
+// TestB12FirstError: a parent has the error of whichever child has failed, in any order, and its own; the handler is told.
+func TestB12FirstError(t *testing.T) {
+	for _, bios := range []string{"bio P\nbio C error parent P\nbio D parent P\n", "bio P error\nbio C parent P\nbio D parent P\n",
+		"bio P\nbio C error parent P\nbio D error parent P\n", "bio P\nbio C parent P\nbio D error parent C\n", "bio P handler restores\nbio C error parent P\nbio D parent P\n"} {
+		ask(t, "none full", bios+"irq on cpu 0: complete C; complete P\nirq on cpu 1: complete D\n", map[string]string{"v6 v7 endio": ""})
+	}
+}
+
 // TestB12DeferOrCall: a flagged bio that ends in an atomic context is deferred, and only then is its handler not tested for NULL; everything else
 // calls the handler at once if there is one.
 func TestB12DeferOrCall(t *testing.T) {
