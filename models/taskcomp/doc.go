@@ -7,10 +7,11 @@
 //
 // # Structure
 //
-// bio.go is the life of a bio up to bio_endio, and what handlers do. Each
-// version has a file (v4.go to v7.go) with the functions of its patch under their
-// own names, in Go case, and the same order of statements. program.go turns a
-// scenario into a program for the explorer; check.go has the properties.
+// bio.go is the life of a bio up to bio_endio, what handlers do, and what is checked
+// of them. Each version has a file (v4.go to v7.go) with the functions of its patch under
+// their own names, in Go case, and the same order of statements; changes of v7 that close
+// what it leaves open are in v7.go and biowork.go. program.go turns a scenario into a
+// program for the explorer, and looks at the end of an execution.
 //
 // # What is checked
 //
