@@ -81,7 +81,7 @@ func (s *bounded) pick(x *Exec) int {
 	visits := ^uint64(0) << min(b.used, 63)
 	if old, found := s.seen.lookup(key, ^visits); found && old>>min(b.used, 63)&1 == 0 {
 		if state != 0 {
-			checkCycle(x, s.states, d, state)
+			checkCycle(x, s.states, d, state, nil, nil)
 		}
 		return -1
 	}

@@ -35,7 +35,7 @@ func (s *cached) pick(x *Exec) int {
 		old, found = s.onPath(key, d)
 	}
 	if found {
-		if checkCycle(x, s.keys, d, key); x.failure != nil && x.failing {
+		if checkCycle(x, s.keys, d, key, nil, nil); x.failure != nil && x.failing {
 			return -1
 		}
 		todo = n.enabled & old &^ n.sleep
@@ -66,19 +66,27 @@ func (s *cached) onPath(key uint64, d int) (slept uint64, found bool) {
 // then can be repeated for ever; they are a livelock if that is fair to all tasks
 // and leaves a task that is no daemon unfinished. It is not a complete search for
 // livelocks: a cycle may be closed through a state that is not on the path.
-func checkCycle(x *Exec, keys []uint64, d int, key uint64) {
+//
+// Who calls it may know of each state on the path whether something is owed there, and what in this one ([Exec.owes]).
+func checkCycle(x *Exec, keys []uint64, d int, key uint64, owed []bool, owes *Failure) {
 	always, took := x.enabled, uint64(0)
 	for k := min(d, len(keys)) - 1; k >= 0; k-- {
 		always &= x.hist.events[k].enabled
 		took |= 1 << x.hist.events[k].task
+		if k >= len(owed) || !owed[k] {
+			owes = nil
+		}
 		if keys[k] == key && always&^took == 0 {
-			x.livelock(took)
+			x.livelock(took, owes)
 			return
 		}
 	}
 }
 
-func (x *Exec) livelock(took uint64) {
+// livelock reports steps of the tasks in took that can be repeated for ever. Where only daemons are left that
+// is no failure of itself, but the execution never comes to its end, where it would be asked what it owes: it
+// fails if it owes something in each of the states that repeat.
+func (x *Exec) livelock(took uint64, owes *Failure) {
 	var victim *Task
 	names := ""
 	x.Tasks(func(t *Task) {
@@ -90,6 +98,11 @@ func (x *Exec) livelock(took uint64) {
 		}
 	})
 	if victim == nil {
+		if owes != nil {
+			owes.Text += "; only daemons go on, for ever:" + names
+			x.ended = failed
+			x.fail(owes, nil)
+		}
 		return
 	}
 	x.ended = failed

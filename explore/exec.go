@@ -382,6 +382,36 @@ func (x *Exec) judgeQuiet() {
 	}
 }
 
+// owes asks the program what it would fail with if the execution ended now. It returns nil as long as tasks are left that
+// are no daemons, and if the program can not say: its functions are made for the end.
+func (x *Exec) owes() (owed *Failure) {
+	if x.onQuiet == nil && x.onComplete == nil {
+		return nil
+	}
+	for _, id := range x.order {
+		if t := x.tasks[id]; !t.finished && !t.daemon {
+			return nil
+		}
+	}
+	failure, more, failing := x.failure, x.more, x.failing
+	x.failure, x.failing = nil, true // the first counts, and is all
+	x.aside = inHook
+	defer func() {
+		if p := recover(); p == any(unwinding) {
+			owed = x.failure
+		}
+		x.failure, x.more, x.failing = failure, more, failing
+		x.aside = ""
+	}()
+	if x.onQuiet != nil {
+		x.onQuiet(x)
+	}
+	if x.onComplete != nil {
+		x.onComplete(x)
+	}
+	return nil
+}
+
 // unwindTasks ends what is unfinished, so that the coroutines can be used again.
 func (x *Exec) unwindTasks() {
 	x.unwind = true

@@ -162,7 +162,7 @@ func (s *searching) diagnose(f *Failure) {
 		}
 		made = i + 1
 		tr := &tracer{}
-		x := s.replayer(&replay{schedule: f.sched})
+		x := s.replayer(&replay{schedule: f.sched, owing: true})
 		x.tracing = tr
 		x.run()
 		for _, id := range x.order {
@@ -206,7 +206,7 @@ func (s *searching) replayer(r strategy) *Exec {
 // replayOnce makes the execution of a schedule and returns its failures and its
 // trace.
 func (s *searching) replayOnce(sched *schedule, strict bool) ([]*Failure, *Trace) {
-	return s.replayBy(&replay{schedule: sched, strict: strict})
+	return s.replayBy(&replay{schedule: sched, owing: true, strict: strict})
 }
 
 func (s *searching) replayBy(r *replay) ([]*Failure, *Trace) {
@@ -245,7 +245,7 @@ func Replay(p *Program, token string, o Options) (*Result, error) {
 	done := make(chan struct{})
 	var all []*Failure
 	var tr *Trace
-	by := &replay{schedule: sched, strict: true}
+	by := &replay{schedule: sched, owing: true, strict: true}
 	own(func() {
 		defer close(done)
 		s.heartbeat.adopt(goid())

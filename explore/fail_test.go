@@ -193,6 +193,52 @@ func TestLivelockAsleep(t *testing.T) {
 	}
 }
 
+// TestLivelockOfDaemons: when only daemons are left and go round for ever, the program is asked what it owes, as at an
+// end. It fails if it owes something in all states that repeat: what is owed now and then is paid again and again.
+func TestLivelockOfDaemons(t *testing.T) {
+	const text = "the request is not done; only daemons go on, for ever: worker"
+	for _, c := range []struct {
+		name string
+		does func(t *Task, n int, done *Atomic[int])
+		want string
+	}{
+		{"tries for ever", func(t *Task, _ int, done *Atomic[int]) { done.Load(t) }, text},
+		{"does it, and looks for more for ever", func(t *Task, _ int, done *Atomic[int]) { done.Store(t, 1) }, ""},
+		{"does one after the other", func(t *Task, n int, done *Atomic[int]) { done.Store(t, n%2) }, ""},
+	} {
+		p := &Program{Name: c.name, Init: func(x *Exec) {
+			done, asked, n := NewAtomic(x, "done", 0), NewAtomic(x, "asked", 0), 0
+			x.OnState(func(h *Hash) { h.Add(uint64(done.Peek())<<2 | uint64(asked.Peek())<<1 | uint64(n%2)) })
+			x.GoWith("worker", TaskOptions{Daemon: true}, func(t *Task) {
+				for ; ; n++ {
+					c.does(t, n, done)
+				}
+			})
+			x.Go("user", func(t *Task) { asked.Store(t, 1) })
+			x.OnComplete(func(x *Exec) {
+				if asked.Peek() == 1 && done.Peek() == 0 {
+					x.Fail(Assertion, "the request is not done", "")
+				}
+			})
+		}}
+		for _, workers := range []int{1, 2} {
+			r, err := Explore(context.Background(), p, Options{Strategy: Cached(), Workers: workers, MaxSteps: 60})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := r.Failure; c.want == "" && (got != nil || r.Verdict != Holds) || c.want != "" && (got == nil || got.Text != c.want || got.Kind != Assertion) {
+				t.Errorf("%s, %d workers: %v, %v, want %q", c.name, workers, r, got, c.want)
+			}
+			if r.Failure == nil {
+				continue
+			}
+			if again, err := Replay(p, r.Failure.Token, Options{}); err != nil || again.Failure == nil || again.Failure.Text != text {
+				t.Errorf("%s, replayed: %v, %v", c.name, again, err)
+			}
+		}
+	}
+}
+
 // TestDeterminism: searches with one worker make the same executions in the
 // same order every time.
 func TestDeterminism(t *testing.T) {

@@ -182,10 +182,10 @@ func (s *searching) goRound(x *Exec, plan []uint8, choices []choice) (over bool)
 		*cur = y
 		y.run()
 		y.coros.stop()
-		z := s.replayer(&replay{schedule: y.scheduled()})
+		z := s.replayer(&replay{schedule: y.scheduled(), owing: true})
 		*cur = z
 		z.run()
-		if z.failure != nil { // nil if only daemons go round
+		if z.failure != nil { // nil if only daemons go round, and nothing is owed
 			over = s.failed(z)
 		}
 	})

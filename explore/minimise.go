@@ -73,7 +73,7 @@ func (s *searching) condense(f *Failure) *Failure {
 	if s.expired() {
 		return nil
 	}
-	x := s.replayer(&replay{schedule: f.sched, strict: true})
+	x := s.replayer(&replay{schedule: f.sched, owing: true, strict: true})
 	x.run()
 	defer x.coros.stop()
 	if !f.same(x.failure) {

@@ -154,12 +154,14 @@ func (x *Exec) GoWith(name string, o TaskOptions, f func(*Task)) *Task {
 
 // OnQuiescent sets a function that is called when no task can take a step,
 // before the explorer itself looks for tasks that wait in vain. It may call
-// [Exec.Fail]. Set it in Init.
+// [Exec.Fail]. Where all that is left is daemons that go round for ever, [Cached] calls
+// it, and the one of OnComplete, in each of the states that repeat, to see whether
+// something is never done: it must change nothing. Set it in Init.
 func (x *Exec) OnQuiescent(f func(*Exec)) { x.onQuiet = f }
 
 // OnComplete sets a function that is called at the end of each execution in
-// which every task that is no daemon finished. It may call [Exec.Fail]. Set it
-// in Init.
+// which every task that is no daemon finished, and where daemons go round for ever
+// as that of [Exec.OnQuiescent] is. It may call [Exec.Fail]. Set it in Init.
 func (x *Exec) OnComplete(f func(*Exec)) { x.onComplete = f }
 
 // OnState sets the function that hashes the state of the program: everything

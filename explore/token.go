@@ -129,6 +129,8 @@ type replay struct {
 	strict bool
 	unfit  bool     // there was no choice of that number
 	keys   []uint64 // the states on the way, if the program declares them
+	owing  bool     // ask in each of them what is owed
+	owed   []bool   // and whether something was
 }
 
 func (s *replay) begin(x *Exec) bool {
@@ -148,6 +150,9 @@ func (s *replay) pick(x *Exec) int {
 	}
 	if x.stateFn != nil {
 		s.keys = append(s.keys, x.stateKey())
+		if s.owing {
+			s.owed = append(s.owed, x.owes() != nil)
+		}
 	}
 	if i := int(s.tasks[x.depth]); i < len(x.order) {
 		if id := int(x.order[i]); x.enabled>>id&1 == 1 {
@@ -165,9 +170,15 @@ func (s *replay) pick(x *Exec) int {
 // cycle looks whether the state at the end of the schedule was there before, if
 // the program declares it.
 func (s *replay) cycle(x *Exec) {
-	if x.stateFn != nil {
-		checkCycle(x, s.keys, x.depth, x.stateKey())
+	if x.stateFn == nil {
+		return
 	}
+	key := x.stateKey()
+	var owes *Failure
+	if s.owing {
+		owes = x.owes()
+	}
+	checkCycle(x, s.keys, x.depth, key, s.owed, owes)
 }
 
 func (s *replay) choose(x *Exec, n int) int {
