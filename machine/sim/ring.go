@@ -89,6 +89,14 @@ func (r *Ring) CQ() int { return r.cq }
 // Object returns the object of the completion queue, for [Context.UserWait].
 func (r *Ring) Object() explore.Object { return r.obj }
 
+// WorkObject returns the object of the list to which task work is added, for [Ref.Put].
+func (r *Ring) WorkObject() explore.Object {
+	if r.mode == RingDefer {
+		return r.obj
+	}
+	return r.Runner().obj
+}
+
 // Owner returns the task that submits.
 func (r *Ring) Owner() *Task { return r.owner }
 
@@ -112,7 +120,9 @@ func (r *Ring) AddTaskWorkID(c *Context, id uint64, name string, fn func(*Contex
 	case RingDefer:
 		// The one waiter looks at the length of the list: it is woken when
 		// enough has gathered, and by nothing else.
-		c.step("add to the ring's local work", nil, acc{r.obj, explore.AtomicUpdate}, acc{r.owner.obj, explore.AtomicRead})
+		if !c.within("add to the ring's local work", "", r.obj) { // Exit declares the ring, too
+			c.step("add to the ring's local work", nil, acc{r.obj, explore.AtomicUpdate}, acc{r.owner.obj, explore.AtomicRead})
+		}
 		if ok = !r.owner.exiting; ok {
 			r.local = append(r.local, r.k.newTaskWork(c, id, name, fn))
 		}
@@ -128,9 +138,13 @@ func (k *Kernel) fallback(c *Context, name string, fn func(*Context)) {
 	k.systemWq.QueueWorkOn(c, 0, w)
 }
 
-// PostCQE posts one CQE. Task context.
+// PostCQE posts one CQE. Task context. It is no step where the submitter posts its own: it alone looks at the queue.
 func (r *Ring) PostCQE(c *Context) {
-	c.step("post CQE", nil, acc{r.obj, explore.AtomicUpdate})
+	if c != r.owner.c {
+		c.step("post CQE", nil, acc{r.obj, explore.AtomicUpdate})
+	} else if c.t.Tracing() {
+		c.t.Note("post CQE")
+	}
 	r.cq++
 }
 

@@ -49,7 +49,9 @@ func (t *Task) AddWork(c *Context, name string, mode NotifyMode, fn func(*Contex
 
 // addWork is AddWork of work that is known by id, or if that is 0, by who adds it.
 func (t *Task) addWork(c *Context, id uint64, name string, mode NotifyMode, fn func(*Context)) bool {
-	c.stepOn("task_work_add to", t.name, nil, acc{t.obj, explore.AtomicUpdate})
+	if !c.within("task_work_add to", t.name, t.obj) {
+		c.stepOn("task_work_add to", t.name, nil, acc{t.obj, explore.AtomicUpdate})
+	}
 	if !c.foldBool(!t.exiting) {
 		return false
 	}

@@ -149,9 +149,14 @@ func (x *Completion) describe(_ *Context, w *explore.Wait) {
 	}
 }
 
+// Object returns the object of the completion, for [Ref.Put].
+func (x *Completion) Object() explore.Object { return x.obj }
+
 // Complete lets one waiter go on. Any context may call it.
 func (x *Completion) Complete(c *Context) {
-	c.stepOn("complete", x.name, nil, acc{x.obj, explore.AtomicUpdate})
+	if !c.within("complete", x.name, x.obj) {
+		c.stepOn("complete", x.name, nil, acc{x.obj, explore.AtomicUpdate})
+	}
 	if x.done < completeAll {
 		x.done++
 	}

@@ -4,6 +4,7 @@ package sim
 
 import (
 	"fmt"
+	"strings"
 
 	"endio/explore"
 )
@@ -107,6 +108,9 @@ func (w *Work) TimerCPU() int {
 
 // Running reports whether the function runs.
 func (w *Work) Running() bool { return w.runs > 0 }
+
+// Object returns the object of the list to which w goes if it is queued on the CPU that it was made for, for [Ref.Put].
+func (w *Work) Object() explore.Object { return w.home.wq }
 
 // cpuSet is a set of CPUs by number.
 type cpuSet uint8
@@ -489,6 +493,17 @@ func (k *Kernel) NewDelayedWork(c *Context, name string, home int, fn func(*Cont
 	k.add(&d.Work)
 	k.startTicks()
 	return d
+}
+
+// within is coveredBy for an operation that has a line in traces: it becomes a remark on the step that covers it.
+func (c *Context) within(label, what string, o explore.Object) bool {
+	if !c.coveredBy(o) {
+		return false
+	}
+	if c.t.Tracing() {
+		c.t.Note("%s", strings.TrimSpace(label+" "+what))
+	}
+	return true
 }
 
 // coveredBy reports whether the running step covers an operation on o, so that
