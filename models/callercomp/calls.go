@@ -33,7 +33,7 @@ func (m *model) exclusiveCall(c *sim.Context, what string, n *inode) error {
 func (m *model) syncWrite(c *sim.Context, r *request) error {
 	m.sb.StartWriteSync(c)
 	m.state[r.id].callerComp = false
-	err := m.fsDio(c, r, false, true)
+	_, err := m.fsDio(c, r, false, true)
 	m.sb.EndWriteSync(c)
 	return err
 }
@@ -41,5 +41,6 @@ func (m *model) syncWrite(c *sim.Context, r *request) error {
 // syncRead is pread on a file that was opened with O_DIRECT.
 func (m *model) syncRead(c *sim.Context, r *request) error {
 	m.state[r.id].callerComp = false
-	return m.fsDio(c, r, false, true)
+	_, err := m.fsDio(c, r, false, true)
+	return err
 }

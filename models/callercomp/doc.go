@@ -24,6 +24,8 @@
 // The freeze level of sb_writers is held until the task work of a write, in every
 // version (since 6.1); 6.19 only tries it where it may not block.
 //
+// In the kernel kiocb.dio_complete shares a union with ki_waitq of buffered reads: the model has a slot of its own, and no buffered reads.
+//
 // Source of the facts: the thread, and the notes A1 to A4 on Linux 6.6 to 7.3.
 // Nothing is copied: the code is written from the description.
 package callercomp

@@ -5,98 +5,143 @@ package callercomp
 import (
 	"fmt"
 
+	"endio/explore"
 	"endio/lockdep"
 	"endio/machine/sim"
 )
 
 // fsDio is the direct I/O path of ext4 and xfs down to iomap: the locks, and for
-// unaligned writes the drain.
+// unaligned writes the drain. queued says that the I/O goes on: it has not ended in here.
 //
 // Source: ext4_dio_write_iter, xfs_file_dio_write_unaligned, Linux 6.6; kernel-semantics A2.5.
-func (m *model) fsDio(c *sim.Context, r *request, nowait, sync bool) error {
+func (m *model) fsDio(c *sim.Context, r *request, nowait, sync bool) (queued bool, err error) {
 	n := r.ino
 	write := r.step.Writes()
 	switch {
 	case write && r.step.Unaligned:
 		if nowait {
-			return sim.ErrAgain // before anything is waited for
+			return false, sim.ErrAgain // before anything is waited for
 		}
 		n.RWSem.DownWrite(c)
 		if err := m.inodeDioWait(c, n); err != nil {
 			n.RWSem.UpWrite(c)
-			return err
+			return false, err
 		}
 		m.checkDrained(c, n)
 		m.iomapDioRW(c, r, true) // unaligned I/O is synchronous: FORCE_WAIT
 		n.RWSem.UpWrite(c)
-		if !sync {
-			m.ioCompleteRW(c, r)
-		}
-		return nil
+		return false, nil
 	case write && r.step.Extending:
 		if nowait {
-			return sim.ErrAgain
+			return false, sim.ErrAgain
 		}
 		n.RWSem.DownWrite(c)
-		m.iomapDioRW(c, r, sync)
+		queued = m.iomapDioRW(c, r, sync)
 		n.RWSem.UpWrite(c)
-		return nil
+		return queued, nil
 	case nowait:
 		if !n.RWSem.DownReadTry(c) {
-			return sim.ErrAgain
+			return false, sim.ErrAgain
 		}
 	default:
 		n.RWSem.DownRead(c)
 	}
-	m.iomapDioRW(c, r, sync)
+	queued = m.iomapDioRW(c, r, sync)
 	n.RWSem.UpRead(c)
-	return nil
+	return queued, nil
 }
 
-// iomapDioRW is __iomap_dio_rw with one bio. The lock of the caller is dropped after
-// it, and not after the completion: that is what the dio count is for.
-func (m *model) iomapDioRW(c *sim.Context, r *request, sync bool) {
+// iomapDioRW is __iomap_dio_rw. The lock of the caller is dropped after it, and not after the completion: that is what
+// the dio count is for. It reports whether the I/O goes on.
+//
+// The bio has a reference, and so has the submitter until it is submitted: who drops the last reference completes. What
+// is submitted in the step that took the lock is as if it were submitted later, until the submitter drops its own.
+//
+// Source: fs/iomap/direct-io.c, Linux 6.6-rc7 and 7.3; kernel-semantics A2.2.
+func (m *model) iomapDioRW(c *sim.Context, r *request, sync bool) (queued bool) {
 	n := r.ino
 	write := r.step.Writes()
 	if !write || sync || r.step.Extending || r.step.Shared && m.v.extentsToWork {
 		m.state[r.id].callerComp = false // IOMAP_DIO_CALLER_COMP does not survive the extent
 	}
 	m.annotateBegin(c, r, sync)
-	n.DioBegin(c)
+	n.DioBeginLocked(c)
 	m.state[r.id].begun = true
 	if m.state[r.id].callerComp && !m.v.split && r.ring.mode != sim.RingSQPoll {
 		n.Owes(r.owner)
 	}
 	r.at = onDevice
-	m.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", r.id+1), sim.IRQOptions{ID: r.id + 1, Merge: true}, func(c *sim.Context) { m.iomapDioBioEndIO(c, r, write, sync) })
-	if sync {
+	// One who sleeps until its bio has ended needs no reference: not to sleep because it has ended already is the same.
+	r.ref.Set(1)
+	if !sync {
+		r.ref.Set(2)
+	}
+	m.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", r.id+1), sim.IRQOptions{ID: r.id + 1, Merge: true}, func(c *sim.Context) { m.iomapDioBioEndIO(c, r, sync) })
+	last := !sync && r.ref.Put(c, n.Object())
+	if sync && !last {
 		r.done.Wait(c)
+	}
+	if sync || last {
 		r.at, r.by = issued, c
 		m.iomapDioComplete(c, r)
+		return false
+	}
+	return true // and the dio is somebody else's
+}
+
+// iomapDioBioEndIO is the end of the bio: the last one goes on with the dio.
+func (m *model) iomapDioBioEndIO(c *sim.Context, r *request, sync bool) {
+	end := m.endOf(r, sync)
+	var first explore.Object // what that does first
+	switch {
+	case end == toWaiter:
+		first = r.done.Object()
+	case end == inline, m.v.split && end == caller:
+		first = r.ino.Object()
+	case end == caller:
+		first = r.ring.WorkObject()
+	default:
+		first = r.work.Object()
+	}
+	if r.ref.Put(c, first) {
+		m.iomapDioDone(c, r, end)
 	}
 }
 
-// iomapDioBioEndIO is the end of the bio: iomap_dio_done.
+// endOf says who completes a dio whose last bio ends after its submission.
 //
 // Source: fs/iomap/direct-io.c, Linux 6.6-rc7 and 7.3; kernel-semantics A2.3.
-func (m *model) iomapDioBioEndIO(c *sim.Context, r *request, write, sync bool) {
+func (m *model) endOf(r *request, sync bool) policy {
 	switch {
 	case sync:
+		return toWaiter
+	case m.state[r.id].callerComp:
+		return caller
+	case !r.step.Writes(), m.v.policy == inline && !r.step.Shared && !r.step.Extending:
+		return inline
+	}
+	return workqueue
+}
+
+// iomapDioDone is iomap_dio_done.
+func (m *model) iomapDioDone(c *sim.Context, r *request, end policy) {
+	switch end {
+	case toWaiter:
 		r.done.Complete(c) // wake the submitter, which completes
-	case !write:
+	case inline:
 		m.iomapDioComplete(c, r)
 		m.ioCompleteRW(c, r)
-	case m.state[r.id].callerComp:
+	case caller:
 		if m.v.split {
 			m.inodeDioEnd(c, r)
 		}
 		m.state[r.id].dioSlot = true // who looks does so after the step that comes
 		m.ioCompleteRW(c, r)
-	case m.v.policy == inline && !r.step.Shared && !r.step.Extending:
-		m.iomapDioComplete(c, r)
-		m.ioCompleteRW(c, r)
 	default:
 		r.at = forWork
+		if c.Tracing() {
+			c.Note("queue_work s_dio_done_wq")
+		}
 		m.dioWq.QueueWorkOn(c, 0, r.work)
 	}
 }
@@ -113,16 +158,18 @@ func (m *model) iomapDioComplete(c *sim.Context, r *request) {
 		c.MightSleep("end_io of the file system, which changes extents")
 		r.extents.Store(c, true)
 	}
-	if m.state[r.id].dioSlot && m.v.split {
-		return // inode_dio_end was in the hook
+	if !m.state[r.id].dioSlot || !m.v.split { // else inode_dio_end was in the hook
+		m.inodeDioEnd(c, r)
 	}
-	m.inodeDioEnd(c, r)
+	m.state[r.id].callerComp, m.state[r.id].dioSlot = false, false // no longer of interest: who completed is no state
 }
 
 func (m *model) inodeDioEnd(c *sim.Context, r *request) {
 	r.ino.DioEnd(c)
 	m.annotateEnd(c, r)
 	m.state[r.id].ended = true
+	r.ino.Paid(r.owner)
+	r.ender = c.Name()
 }
 
 // inodeDioWait is inode_dio_wait, in the sleep state of the version.

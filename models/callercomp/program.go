@@ -21,6 +21,7 @@ const (
 	workqueue policy = iota // always s_dio_done_wq (6.5, 6.6)
 	caller                  // the task that submitted, where the write qualifies (6.6-rc)
 	inline                  // the interrupt, for pure overwrites (6.19)
+	toWaiter                // no version's policy: the submitter of a synchronous one, which waits for it
 )
 
 // A version is a row of switches.
@@ -92,11 +93,14 @@ type request struct {
 	ring  *ring // nil for a plain system call
 	owner *sim.Task
 	done  *sim.Completion // of synchronous I/O
+	ref   *sim.Ref        // dio->ref
 	work  *sim.Work       // on s_dio_done_wq
 
-	at place        // for reports only, like by and sb
+	at place        // for reports only, like by, sb and ender
 	by *sim.Context // who issues it
 	sb bool         // counted by sb_writers
+	// Who has lowered the dio count for it.
+	ender string
 
 	extents   *sim.Atomic[bool] // end_io has changed the extents, as it must; or nil
 	annotated *sim.Context
@@ -148,12 +152,12 @@ func Program(f *scenario.File, c scenario.Case) (*explore.Program, error) {
 	if !ok {
 		return nil, fmt.Errorf("model callercomp has no version %q", c.Version)
 	}
-	p.Init = func(x *explore.Exec) { start(x, f, cfg, v, c.Config) }
+	p.Init = func(x *explore.Exec) { _ = start(x, f, cfg, v, c.Config) }
 	return p, nil
 }
 
 // start builds one execution.
-func start(x *explore.Exec, f *scenario.File, cfg sim.Config, v version, conf scenario.Config) {
+func start(x *explore.Exec, f *scenario.File, cfg sim.Config, v version, conf scenario.Config) *model {
 	s := stage.New(x, f, cfg)
 	m := &model{stage: s, k: s.K, file: f, v: v, sb: s.K.NewSuperBlock(nil), inodes: map[string]*inode{},
 		rings: map[string]*ring{}, tasks: map[string]*sim.Task{}}
@@ -180,6 +184,7 @@ func start(x *explore.Exec, f *scenario.File, cfg sim.Config, v version, conf sc
 	m.sb.Tell(func(w *explore.Wait) { m.tellWriters(w) })
 	m.k.Root(&m.state)
 	m.k.AtEnd(func(*sim.Kernel) { m.atEnd(x) })
+	return m
 }
 
 // actor starts a task, with its rings and the requests that it will make.
@@ -218,6 +223,7 @@ func (m *model) actor(a *scenario.Actor, conf scenario.Config) {
 		}
 		r.done = m.k.NewCompletion(nil, fmt.Sprintf("I/O %d", r.id+1))
 		r.done.Tell(func(w *explore.Wait) { m.tellSync(r, w) })
+		r.ref = m.k.NewRef(nil, fmt.Sprintf("the reference on dio %d", r.id+1))
 		r.work = m.k.NewWork(nil, fmt.Sprintf("dio %d", r.id+1), 0, func(c *sim.Context) { m.iomapDioCompleteWork(c, r) })
 		if name := a.Steps[i].Ring; name != "" {
 			r.ring = m.ring(name, t, conf)

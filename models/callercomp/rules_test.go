@@ -62,6 +62,8 @@ func TestA11WorkersAreThreads(t *testing.T) {
 		"task U on cpu 1: fallocate X under M\n"
 	ask(t, held, map[string]string{
 		"6.6-rc": `deadlock: task "T" waits for lock M, held by task "U", which waits for lock i_rwsem, held by task "iou-wrk-0", which waits for the direct I/O in flight on X,` +
+			` ended only by task "T" (the last step of I/O 1 [T: write X] is task work of T)` + "\nor\n" +
+			`deadlock: task "T" waits for lock M, held by task "U", which waits for the direct I/O in flight on X,` +
 			` ended only by task "T" (the last step of I/O 1 [T: write X] is task work of T)`,
 		"6.5 6.6 6.19 6.6-rc+all endio": "",
 	})
@@ -126,4 +128,13 @@ func TestA24WhatQualifies(t *testing.T) {
 	ask(t, drain("extending"), map[string]string{"6.6-rc 6.6 6.19": ""})
 	self := `deadlock: task "T" waits for the direct I/O in flight on X, ended only by task "T" itself (the last step of I/O 1 [T: write X] is task work of T)`
 	ask(t, drain("shared"), map[string]string{"6.6-rc": self, "6.6-rc+split-owned 6.6 6.19": ""})
+}
+
+// TestA22TheSubmitterCompletesInItsSection: who completes at the end of submission still has i_rwsem, and changes the extents with it: no
+// drain is early, and nobody waits for ever.
+func TestA22TheSubmitterCompletesInItsSection(t *testing.T) {
+	for _, kind := range []string{"shared", "extending"} {
+		ask(t, "inode X xfs\nring R default\ntask T on cpu 0: submit R write X "+kind+"; wait R\ntask U on cpu 1: truncate X\n",
+			map[string]string{"6.5 6.6-rc 6.6 6.6-rc+interruptible 6.6-rc+split-owned 6.19 6.6-rc+all endio": ""})
+	}
 }

@@ -64,12 +64,30 @@ func (m *model) ioRW(c *sim.Context, r *request, nowait bool) error {
 		m.state[r.id].callerComp = m.v.policy == caller // IOCB_DIO_CALLER_COMP, on every write
 	}
 	m.state[r.id].dioSlot = false
-	err := m.fsDio(c, r, nowait, false)
-	if err != nil && write {
+	queued, err := m.fsDio(c, r, nowait, false)
+	switch {
+	case err == nil && !queued:
+		m.kiocbDone(c, r)
+	case err != nil && write:
 		r.sb = false
 		m.sb.EndWrite(c)
 	}
 	return err
+}
+
+// kiocbDone ends a request whose I/O ended before its issue returned: by who has issued it, and not by the hook.
+//
+// Source: kiocb_done, io_uring/rw.c, Linux 6.6 and 7.3; kernel-semantics A2.2.
+func (m *model) kiocbDone(c *sim.Context, r *request) {
+	if r.step.Request == "write" {
+		r.sb = false
+		m.sb.EndWrite(c) // io_req_io_end: we are inline from the submission
+	}
+	if c == r.ring.Runner().Context() {
+		m.postCQE(c, r)
+		return
+	}
+	m.ioReqComplete(c, r)
 }
 
 // kiocbStartWrite takes the freeze level of sb_writers, which is held until the
@@ -101,9 +119,6 @@ func (m *model) ioReqRWComplete(c *sim.Context, r *request) {
 	r.at, r.by = issued, c
 	if m.state[r.id].dioSlot {
 		m.iomapDioComplete(c, r)
-		if !m.v.split {
-			r.ino.Paid(r.owner)
-		}
 	}
 	if r.step.Request == "write" && !m.v.endInHook {
 		r.sb = false
@@ -112,7 +127,7 @@ func (m *model) ioReqRWComplete(c *sim.Context, r *request) {
 	m.postCQE(c, r)
 }
 
-// ioReqComplete ends a request that is no read or write, from io-wq.
+// ioReqComplete ends a request that a worker has done: one that is no read or write, or whose I/O ended in its issue.
 func (m *model) ioReqComplete(c *sim.Context, r *request) {
 	r.at = forTask
 	r.ring.AddTaskWorkID(c, r.workID(workDone), "io_req_complete", func(c *sim.Context) { m.postCQE(c, r) })
