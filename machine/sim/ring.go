@@ -33,6 +33,7 @@ type Ring struct {
 	sq    *Task
 	obj   explore.Object
 	local []taskWork // of RingDefer
+	eager bool       // some of local wakes the submitter at once
 	cq    int
 	want  int // the submitter waits for that many CQEs
 	tell  func(w *explore.Wait)
@@ -77,7 +78,7 @@ func (t *hasWork) ready(*Context) bool                  { return len(t.work) > 0
 func (t *hasWork) describe(_ *Context, w *explore.Wait) { w.For = "task work" }
 
 func (r *Ring) hash(h *explore.Hash) {
-	h.Add(uint64(r.cq) | uint64(r.want)<<16)
+	h.Add(uint64(r.cq) | uint64(r.want)<<16 | boolBit(r.eager)<<32)
 	for _, w := range r.local {
 		h.Add(w.id)
 	}
@@ -101,7 +102,8 @@ func (r *Ring) WorkObject() explore.Object {
 func (r *Ring) Owner() *Task { return r.owner }
 
 // AddTaskWork has fn run by the task that the ring's mode says, or, if that is exiting,
-// by a kworker. Any context may call it.
+// by a kworker. Any context may call it. With RingDefer it wakes a submitter that waits for CQEs only if there is enough for it (lazy
+// wake, as for reads and writes); see [Ring.AddEagerTaskWorkID].
 func (r *Ring) AddTaskWork(c *Context, name string, fn func(*Context)) {
 	r.AddTaskWorkID(c, 0, name, fn)
 }
@@ -109,6 +111,16 @@ func (r *Ring) AddTaskWork(c *Context, name string, fn func(*Context)) {
 // AddTaskWorkID is AddTaskWork of work that is known by id, whoever adds it: what fn knows follows
 // from id and memory that is declared. No two that are pending have the same.
 func (r *Ring) AddTaskWorkID(c *Context, id uint64, name string, fn func(*Context)) {
+	r.addTaskWork(c, id, name, false, fn)
+}
+
+// AddEagerTaskWorkID is AddTaskWorkID of work that wakes the submitter at once in any mode: there is more to come
+// than its own CQE, or it is not of a read or write.
+func (r *Ring) AddEagerTaskWorkID(c *Context, id uint64, name string, fn func(*Context)) {
+	r.addTaskWork(c, id, name, true, fn)
+}
+
+func (r *Ring) addTaskWork(c *Context, id uint64, name string, eager bool, fn func(*Context)) {
 	ok := true
 	switch r.mode {
 	case RingDefault:
@@ -119,12 +131,13 @@ func (r *Ring) AddTaskWorkID(c *Context, id uint64, name string, fn func(*Contex
 		ok = r.sq.addWork(c, id, name, NotifySignalNoIPI, fn)
 	case RingDefer:
 		// The one waiter looks at the length of the list: it is woken when
-		// enough has gathered, and by nothing else.
+		// enough has gathered or something does not wait for that, and by nothing else.
 		if !c.within("add to the ring's local work", "", r.obj) { // Exit declares the ring, too
 			c.step("add to the ring's local work", nil, acc{r.obj, explore.AtomicUpdate}, acc{r.owner.obj, explore.AtomicRead})
 		}
 		if ok = !r.owner.exiting; ok {
 			r.local = append(r.local, r.k.newTaskWork(c, id, name, fn))
+			r.eager = r.eager || eager
 		}
 	}
 	if !c.foldBool(ok) {
@@ -155,7 +168,7 @@ func (r *Ring) Enter(c *Context, n int) error {
 		for history := c.hist; ; c.hist = history {
 			c.step("look at the CQ", nil, acc{r.obj, explore.AtomicUpdate}, acc{c.task.obj, explore.AtomicUpdate})
 			local := r.local
-			r.local = nil
+			r.local, r.eager = nil, false
 			c.foldWork(local)
 			for _, w := range local {
 				h := c.hist
@@ -185,7 +198,7 @@ func (r *Ring) Enter(c *Context, n int) error {
 type cqWait Ring
 
 func (r *cqWait) ready(*Context) bool {
-	return r.cq >= r.want || len(r.local) > 0 && r.cq+len(r.local) >= r.want
+	return r.cq >= r.want || len(r.local) > 0 && (r.eager || r.cq+len(r.local) >= r.want)
 }
 func (r *cqWait) describe(_ *Context, w *explore.Wait) {
 	w.For, w.By = fmt.Sprintf("CQE %d", r.want), "posted only by"

@@ -17,7 +17,8 @@ type Task struct {
 	sigpending   bool // a signal is to be handled
 	fatal        bool // and kills
 	notifySignal bool // TIF_NOTIFY_SIGNAL
-	exiting      bool
+	exiting      bool // takes no more task work
+	leaving      bool // has begun to exit: follows from where its code is
 	handled      int  // signals that ran a handler
 	norestart    bool // one of the pending signals has a handler without SA_RESTART
 	ipi          bool // user mode is to be left

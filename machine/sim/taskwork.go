@@ -102,6 +102,9 @@ func (c *Context) foldWork(work []taskWork) {
 // NotifyPending reports whether t has TIF_NOTIFY_SIGNAL set, without a step.
 func (t *Task) NotifyPending() bool { return t.notifySignal }
 
+// Exiting is PF_EXITING. It is asked by the task itself, or by who runs what is left of it: for them it does not change.
+func (t *Task) Exiting() bool { return t.leaving }
+
 // Pending returns the number of task works of t, without a step.
 func (t *Task) Pending() int { return len(t.work) }
 
@@ -228,6 +231,7 @@ func (c *Context) Exit() {
 		objs = append(objs, acc{r.obj, explore.AtomicUpdate})
 	}
 	c.step("exit", nil, objs...)
+	t.leaving = true
 	for len(t.work) > 0 {
 		c.runWork()
 		c.step("exit", nil, objs...)
@@ -236,7 +240,7 @@ func (c *Context) Exit() {
 	var left []taskWork
 	for _, r := range t.rings {
 		left = append(left, r.local...)
-		r.local = nil
+		r.local, r.eager = nil, false
 	}
 	c.foldWork(left)
 	for _, w := range left {

@@ -102,6 +102,46 @@ func TestA13LazyWake(t *testing.T) {
 	}
 }
 
+// TestA13EagerWake: work of a request with a link wakes whoever waits for two CQEs, in every mode; what came before it, for which there was no
+// wake, is run with it.
+func TestA13EagerWake(t *testing.T) {
+	for _, mode := range ringModes {
+		reaches(t, sim.Config{}, func(k *sim.Kernel, saw func(string)) {
+			o := on(0)
+			o.Daemon = true // waits for ever
+			r := ringOf(k, mode, 1, o, func(c *sim.Context, r *sim.Ring) { _ = r.Enter(c, 3) })
+			k.Interrupt(nil, 1, "linked", sim.IRQOptions{Hard: true}, func(c *sim.Context) {
+				r.AddEagerTaskWorkID(c, 0, "complete", func(c *sim.Context) { r.PostCQE(c) })
+			})
+			k.AtEnd(func(*sim.Kernel) { saw(fmt.Sprint(r.CQ(), " CQEs")) })
+		}, map[sim.RingMode][]string{
+			sim.RingDefault: {"2 CQEs"}, sim.RingCoop: {"2 CQEs"}, sim.RingSQPoll: {"2 CQEs"},
+			sim.RingDefer: {"1 CQEs", "2 CQEs"}, // the one that came after it is not run
+		}[mode]...)
+	}
+}
+
+// TestA13ExitingIsKnown: work that is run at the exit of its task, or after it, is told so, and other work is not.
+func TestA13ExitingIsKnown(t *testing.T) {
+	for _, exits := range []bool{true, false} {
+		holds(t, sim.Config{}, func(k *sim.Kernel) {
+			owner := k.Go(nil, "owner", on(0), func(c *sim.Context) {
+				c.Yield()
+				if exits {
+					c.Exit()
+				} else {
+					_ = c.Syscall("getpid", func(*sim.Context) error { return nil })
+				}
+			})
+			k.Interrupt(nil, 1, "irq", sim.IRQOptions{Hard: true}, func(c *sim.Context) {
+				owner.AddWork(c, "ask", sim.NotifySignal, func(c *sim.Context) {
+					c.Check(owner.Exiting() == exits, "at an exit %v, Exiting is %v", exits, owner.Exiting())
+				})
+			})
+		})
+	}
+}
+
 // TestA13NothingIsLostAtExit: what a task that exits has left, and what comes after, is run, by it or by the fallback.
 func TestA13NothingIsLostAtExit(t *testing.T) {
 	for _, mode := range ringModes {
