@@ -231,7 +231,26 @@ func (p *parser) checkActors() {
 				}
 			}
 			p.checkStep(a, s)
+			p.checkLink(a, j)
 		}
+	}
+}
+
+// checkLink reports a link that has nothing to link: what is linked goes into the kernel together.
+func (p *parser) checkLink(a *Actor, j int) {
+	s := &a.Steps[j]
+	if !s.Link || p.wrong[a.Name] || p.doubt[a.Name] {
+		return
+	}
+	if j+1 == len(a.Steps) {
+		p.fail(s.linkPos, "link links what is submitted next to ring %s, and task %s ends here", s.Ring, a.Name)
+		return
+	}
+	switch next := &a.Steps[j+1]; {
+	case next.Verb != "submit":
+		p.fail(s.linkPos, "link links the very next step, which must be a submit %s, and the next step in line %d is %s", s.Ring, next.Pos.Line, next.Verb)
+	case next.Ring != s.Ring:
+		p.fail(s.linkPos, "link links what is submitted next to the same ring: the next step in line %d submits to ring %s, and not to %s", next.Pos.Line, next.Ring, s.Ring)
 	}
 }
 

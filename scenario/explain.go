@@ -176,6 +176,15 @@ func (s *Step) words() string {
 	if s.Shared {
 		flags += ", to shared extents"
 	}
+	if s.Bios > 1 {
+		flags += fmt.Sprintf(", in %d bios", s.Bios)
+	}
+	if s.Error {
+		flags += ", which the device fails"
+	}
+	if s.Link {
+		flags += "; what it submits next is linked to it"
+	}
 	switch s.Verb {
 	case "submit":
 		return fmt.Sprintf(v.means, s.Ring, meaning(requests, s.Request)+" on inode "+s.Name+flags)
@@ -190,7 +199,7 @@ func (s *Step) words() string {
 			under = ", holding mutex " + s.Under
 		}
 		return fmt.Sprintf(v.means, s.Name, under)
-	case "write":
+	case "write", "read":
 		return fmt.Sprintf(v.means, s.Name, flags)
 	case "down", "up":
 		way := ""

@@ -126,13 +126,16 @@ type Step struct {
 	State     string   // target of down and up, "" is all the way
 	Fails     []string // states that may fail on the way
 	Count     int      // of wait
+	Bios      int      // of direct I/O: how many it is split into
 	Unaligned bool
 	Extending bool
 	Under     string // mutex that the call holds around its drain
 	Shared    bool   // extents shared with another file: copied on write
+	Error     bool   // the device fails it: the bio that is submitted last
+	Link      bool   // what is submitted next begins when it has ended (IOSQE_IO_LINK)
 	Pos       Pos
 
-	namePos, ringPos, cpuPos, underPos Pos
+	namePos, ringPos, cpuPos, underPos, linkPos Pos
 }
 
 // An Expect is a verdict that the file expects.
@@ -253,6 +256,9 @@ func (f *File) Expected(c Case) (e *Expect, ok bool) {
 
 // Writes reports whether the step writes data, by a plain call or through a ring.
 func (s *Step) Writes() bool { return s.Verb == "write" || s.Request == "write" }
+
+// Direct reports whether the step does direct I/O, by a plain call or through a ring.
+func (s *Step) Direct() bool { return s.Writes() || s.Verb == "read" || s.Request == "read" }
 
 // Uses reports whether an actor has a step with that verb.
 func (f *File) Uses(verb string) bool {

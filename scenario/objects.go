@@ -4,6 +4,7 @@ package scenario
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -192,7 +193,7 @@ func (p *parser) step(a *Actor) {
 		p.fail(t.pos, "%s is a step of model %s, and this file asks about %s", v.name, v.model, p.f.Model)
 		return
 	}
-	s := Step{Verb: v.name, Pos: t.pos, CPU: -1, Count: 1}
+	s := Step{Verb: v.name, Pos: t.pos, CPU: -1, Count: 1, Bios: 1}
 	p.arguments(&s, v)
 	if p.failed {
 		return
@@ -227,9 +228,9 @@ func (p *parser) arguments(s *Step, v *verb) {
 		case 'q':
 			s.Request = p.oneOf("request", names(requests))
 			s.Name, s.namePos = p.word("the name of the inode")
-			p.writeFlags(s, s.Request == "write")
+			p.ioFlags(s, true)
 		case 'u':
-			p.writeFlags(s, true)
+			p.ioFlags(s, false)
 		}
 		if optional {
 			i++
@@ -239,25 +240,59 @@ func (p *parser) arguments(s *Step, v *verb) {
 
 var argumentNames = map[byte]string{'b': "bio", 'i': "inode", 'm': "mutex", 's': "spinlock", 'w': "raw spinlock", 't': "task"}
 
-func (p *parser) writeFlags(s *Step, write bool) {
+// The properties of a step that does I/O, by what it must be: a write, direct I/O, submitted through a ring.
+var (
+	ofWrites  = []string{"aligned", "unaligned", "extending", "shared"}
+	ofDirect  = []string{"bios", "error"}
+	ofSubmits = []string{"link"}
+)
+
+func (p *parser) ioFlags(s *Step, submit bool) {
+	what := s.Request
+	if what == "" {
+		what = s.Verb
+	}
 	for p.more() {
-		switch {
-		case write && p.skip("unaligned"):
-			s.Unaligned = true
-		case write && p.skip("extending"):
-			s.Extending = true
-		case write && p.skip("shared"):
-			s.Shared = true
-		case write && p.skip("aligned"):
-		default:
-			t := p.next("")
-			known := []string{"aligned", "unaligned", "extending", "shared"}
-			if !write {
-				p.fail(t.pos, "%q is not expected here: only writes have properties", t.text)
-				return
-			}
-			p.fail(t.pos, "unknown property of a write %q%s", t.text, Meant(t.text, known))
+		t := p.next("")
+		known := []string{}
+		if s.Writes() {
+			known = append(known, ofWrites...)
 		}
+		if s.Direct() {
+			known = append(known, ofDirect...)
+		}
+		if submit {
+			known = append(known, ofSubmits...)
+		}
+		switch {
+		case slices.Contains(known, t.text):
+			p.ioFlag(s, t)
+		case slices.Contains(ofWrites, t.text):
+			p.fail(t.pos, "%s is a property of writes, and this is a %s", t.text, what)
+		case slices.Contains(ofDirect, t.text):
+			p.fail(t.pos, "%s is a property of direct reads and writes, and this is a %s", t.text, what)
+		case slices.Contains(ofSubmits, t.text):
+			p.fail(t.pos, "%s is a property of what is submitted through a ring, and this is a plain system call", t.text)
+		default:
+			p.fail(t.pos, "unknown property of a %s %q%s", what, t.text, Meant(t.text, known))
+		}
+	}
+}
+
+func (p *parser) ioFlag(s *Step, t token) {
+	switch t.text {
+	case "unaligned":
+		s.Unaligned = true
+	case "extending":
+		s.Extending = true
+	case "shared":
+		s.Shared = true
+	case "bios":
+		s.Bios = p.number("number of bios", 1, MaxBios)
+	case "error":
+		s.Error = true
+	case "link":
+		s.Link, s.linkPos = true, t.pos
 	}
 }
 

@@ -9,6 +9,7 @@ const (
 	MaxActors     = 16      // tasks, interrupts and the like
 	MaxSteps      = 64      // steps of one actor
 	MaxCPUs       = 4
+	MaxBios       = 4  // of one I/O
 	MaxErrors     = 20 // reported for one file
 )
 
@@ -114,6 +115,7 @@ var kinds = []word{
 	{"eintr", "a system call that never failed so returns EINTR"},
 	{"not-drained", "a drain returned while an earlier write was in flight"},
 	{"lost-error", "a handler is not told that its bio, or one chained to it, has failed"},
+	{"not-cancelled", "a request is issued although the one to which it was linked has failed"},
 	{"ineffective", "an uncached folio stays in the cache"},
 	{"hang", "somebody waits for ever (deadlock, lost-work or never-run)"},
 	{"any", "some failure"},
@@ -152,7 +154,7 @@ type verb struct {
 }
 
 // Arguments: b bio, i inode, r ring, m mutex, s spinlock, w raw spinlock, c CPU,
-// n number, t task, S "to STATE", U "under MUTEX"; a trailing ? is for what may be left out.
+// n number, t task, q request with its inode and properties, u properties of I/O, S "to STATE", U "under MUTEX"; a trailing ? is for what may be left out.
 var verbs = []verb{
 	{"complete", "b", TaskComp, "completes bio %s (bio_endio)"},
 	{"wait-bio", "b", TaskComp, "waits until the handler of bio %s has run"},
@@ -177,7 +179,7 @@ var verbs = []verb{
 	{"truncate", "iU?", CallerComp, "truncates inode %s%s"},
 	{"clone", "iU?", CallerComp, "clones inode %s%s"},
 	{"write", "iu?", CallerComp, "writes to inode %s with a plain system call%s"},
-	{"read", "i", CallerComp, "reads inode %s with a plain system call"},
+	{"read", "iu?", CallerComp, "reads inode %s with a plain system call%s"},
 	{"freeze", "", CallerComp, "freezes the file system"},
 	{"thaw", "", CallerComp, "thaws the file system"},
 	{"signal", "t", CallerComp, "sends a signal to task %s"},

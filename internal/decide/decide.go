@@ -341,7 +341,7 @@ var kindWords = map[explore.FailKind]string{
 	sim.WrongContext: "wrong-context", sim.AtomicSleep: "atomic-sleep", sim.Lockdep: "lockdep",
 	sim.Corruption: "corruption", sim.SoftLockup: "soft-lockup", sim.EndlessDefer: "endless-offload",
 	sim.OutOfOrder: "out-of-order", sim.Imbalance: "imbalance", sim.Restarts: "restarts",
-	"ineffective": "ineffective", "lost error": "lost-error", "eintr": "eintr", "not drained": "not-drained",
+	"ineffective": "ineffective", "lost error": "lost-error", "eintr": "eintr", "not drained": "not-drained", "not cancelled": "not-cancelled",
 }
 
 // KindWord returns the word for a kind of failure, or the kind itself.

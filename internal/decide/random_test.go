@@ -113,7 +113,22 @@ func (g *generator) callerComp() {
 func (g *generator) inode() string { return g.one("X", "X", "X", "Y") }
 
 func (g *generator) properties() string {
-	return g.maybe(20, " unaligned") + g.maybe(15, " extending") + g.maybe(15, " shared")
+	return g.maybe(20, " unaligned") + g.maybe(15, " extending") + g.maybe(15, " shared") + g.direct()
+}
+
+// direct are the properties of a direct read or write.
+func (g *generator) direct() string { return g.maybe(20, " bios 2") + g.maybe(15, " error") }
+
+// submit is a step that submits, and sometimes a chain of two.
+func (g *generator) submit(ring string) []string {
+	one := func(link string) string {
+		return "submit " + ring + " " + g.one("write "+g.inode()+g.properties(), "write "+g.inode(), "read "+g.inode()+g.direct(), "fallocate "+g.inode(), "truncate "+g.inode()) + link
+	}
+	if g.steps == 0 || g.IntN(4) > 0 {
+		return []string{one("")}
+	}
+	g.steps--
+	return []string{one(" link"), one("")}
 }
 
 // calls are the steps of a task of model callercomp.
@@ -123,10 +138,11 @@ func (g *generator) calls(ring string, n int, tasks []string) (out []string) {
 		g.steps--
 		switch k := g.IntN(20); {
 		case k < 8 && ring != "":
-			asked++
-			out = append(out, "submit "+ring+" "+g.one("write "+g.inode()+g.properties(), "write "+g.inode(), "read "+g.inode(), "fallocate "+g.inode(), "truncate "+g.inode()))
+			steps := g.submit(ring)
+			asked += len(steps)
+			out = append(out, steps...)
 		case k < 11:
-			out = append(out, g.one("write "+g.inode()+g.properties(), "read "+g.inode()))
+			out = append(out, g.one("write "+g.inode()+g.properties(), "read "+g.inode()+g.direct()))
 		case k < 14:
 			out = append(out, g.one("fallocate", "truncate", "clone")+" "+g.inode()+g.maybe(30, " under M"))
 		case k < 18 && !frozen:
@@ -249,6 +265,8 @@ func TestRandomScenarios(t *testing.T) {
 				t.Fatal(err)
 			}
 			switch {
+			case all.Failure != nil && all.Failure.Kind == explore.StepBound && c.Version == "6.6-rc+nowait":
+				// Its workers try again and again, and executions do not see whether somebody else had his turn meanwhile.
 			case all.Failure != nil && internal(all.Failure.Kind):
 				t.Errorf("seed %d, %s, %s: over executions %v\n%s", seed, c.Version, c.Config, all.Failure, text)
 			case all.Verdict == explore.Unknown || states.Verdict == explore.Unknown:

@@ -77,6 +77,20 @@ var wordRows = func() []wordRow {
 				"ring R\ntask T: " + fmt.Sprintf(how, "") + "\n", "ring R\ntask T: " + fmt.Sprintf(how, " "+w) + "\n"}})
 		}
 	}
+	for _, d := range []struct{ word, before, after string }{
+		{"bios", "submit R write X; wait R", "submit R write X bios 2; wait R"}, {"bios", "submit R read X; wait R", "submit R read X bios 2; wait R"},
+		{"bios", "write X", "write X bios 2"}, {"bios", "write X unaligned", "write X unaligned bios 2"},
+		// An error says something to what is linked, to s_dio_done_wq, and to end_io.
+		{"error", "submit R write X link; submit R fallocate X; wait R 2", "submit R write X error link; submit R fallocate X; wait R 2"},
+		{"error", "submit R read X link; submit R fallocate X; wait R 2", "submit R read X error link; submit R fallocate X; wait R 2"},
+	} {
+		add(wordRow{kind: "property of direct I/O", word: d.word, model: C, rest: [2]string{"ring R\ntask T: " + d.before + "\n", "ring R\ntask T: " + d.after + "\n"}})
+	}
+	add(wordRow{kind: "property of a submit", word: "link", model: C, rest: [2]string{
+		"ring R\ntask T: submit R write X; submit R fallocate X; wait R 2\n", "ring R\ntask T: submit R write X link; submit R fallocate X; wait R 2\n"}},
+		wordRow{kind: "property of a submit", word: "link", model: C, rest: [2]string{"ring R\ntask T: write X\n", "ring R\ntask T: write X link\n"}, refused: true},
+		wordRow{kind: "property of direct I/O", word: "bios", model: C, rest: [2]string{"ring R\ntask T: submit R fallocate X\n", "ring R\ntask T: submit R fallocate X bios 2\n"}, refused: true},
+		wordRow{kind: "property of direct I/O", word: "error", model: C, rest: [2]string{"ring R\ntask T: fallocate X\n", "ring R\ntask T: fallocate X error\n"}, refused: true})
 	for _, call := range []string{"fallocate", "truncate", "clone"} {
 		add(wordRow{kind: "property of a step", word: "under", model: C, rest: [2]string{"task T: " + call + " X\n", "task T: " + call + " X under M\n"}})
 	}

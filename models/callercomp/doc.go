@@ -8,7 +8,7 @@
 // # Structure
 //
 // uring.go is io_uring: issue with NOWAIT, the punt to io-wq, io_complete_rw, task
-// work. iomap.go is __iomap_dio_rw, the end of a bio, and iomap_dio_complete with its
+// work, links. iomap.go is __iomap_dio_rw, the end of a bio, and iomap_dio_complete with its
 // three policies. calls.go has the system calls: fallocate, truncate, clone, plain
 // reads and writes, freeze. The functions have the kernel's names in Go case and the
 // kernel's order of statements. program.go makes a program of a scenario, and
@@ -16,7 +16,8 @@
 //
 // # What is checked
 //
-// No task waits for what only it can do; each request posts one CQE; a drain returns
+// No task waits for what only it can do; each request posts one CQE; nothing is issued that
+// is linked to a request that failed; a drain returns
 // only when what was in flight has done its work on the inode (the file system's
 // end_io before inode_dio_end); with the property no-eintr, system calls that never
 // failed with EINTR still do not.

@@ -3,6 +3,7 @@
 package callercomp
 
 import (
+	"errors"
 	"fmt"
 
 	"endio/batch"
@@ -18,7 +19,8 @@ import (
 // engine is the version "endio": the production packages bio, batch and dio,
 // unchanged. A ring is an owner of completions: its I/O asks for its caller. A
 // fallocate and its like exclude on the inode, as does an unaligned write. A lock
-// of the scenario is one of the program that calls the engine.
+// of the scenario is one of the program that calls the engine. There are no links: what
+// is linked is begun by the handler of the operation before it, or if that has failed, told so.
 //
 // Below the engine is the kernel, whose file system may be frozen: a write tries sb_writers and
 // leaves the wait for the thaw to a thread of the kernel (io-wq since the fix of 2024, or
@@ -36,6 +38,7 @@ type engine struct {
 	thawWq  *sim.IOWorkQueue // writes that wait for the thaw, a thread each
 	tasks   map[string]*sim.Task
 	ops     []*op
+	bios    int   // of all operations
 	ran     []int // by ring of the file: handlers run
 }
 
@@ -47,12 +50,18 @@ type op struct {
 	waiter dio.Waiter
 	done   *sim.Completion
 	ino    *engineInode
-	ring   int // index into the file's rings, -1 for none
+	ring   int      // index into the file's rings, -1 for none
+	irq    int      // by which the interrupt of its first bio is known
+	left   *sim.Ref // bios that have not ended; nil if there is one
+
+	next, prev *op // linked behind it, and to which it is linked
 
 	task string // whose step it is; for reports only, like at, by and sb
 	at   place
 	by   *sim.Context
 	sb   bool // counted by sb_writers
+
+	cancelled bool // follows from the file: the one before it has failed
 }
 
 // An account is a task's owner of completions.
@@ -117,7 +126,14 @@ func (e *engine) actor(f *scenario.File, a *scenario.Actor) {
 		if st.Verb != "submit" && st.Verb != "write" && st.Verb != "read" {
 			continue
 		}
-		p := &op{id: len(e.ops), step: st, task: a.Name, ino: e.inodes[st.Name], ring: -1, done: e.k.NewCompletion(nil, fmt.Sprintf("I/O %d", len(e.ops)+1))}
+		p := &op{id: len(e.ops), step: st, task: a.Name, ino: e.inodes[st.Name], ring: -1, irq: e.bios + 1, done: e.k.NewCompletion(nil, fmt.Sprintf("I/O %d", len(e.ops)+1))}
+		e.bios += st.Bios
+		if st.Bios > 1 {
+			p.left = e.k.NewRef(nil, fmt.Sprintf("the bios of I/O %d", p.id+1))
+		}
+		if i > 0 && a.Steps[i-1].Link {
+			p.prev, ops[i-1].next = ops[i-1], p
+		}
 		for j := range f.Rings {
 			if f.Rings[j].Name == st.Ring {
 				p.ring = j
@@ -152,6 +168,12 @@ func (e *engine) step(c *sim.Context, f *scenario.File, acc *account, st *scenar
 	}
 	switch st.Verb {
 	case "submit":
+		if p.prev != nil {
+			return // it was given together with that one
+		}
+		for n := p.next; n != nil; n = n.next {
+			n.at = linked
+		}
 		e.submit(c, p)
 	case "write", "read":
 		if p.step.Unaligned {
@@ -246,14 +268,14 @@ func (e *engine) submit(c *sim.Context, p *op) {
 			p.at, p.by = issued, c
 			e.exclusive(c, p.ino)
 			p.at = forTask
-			bio.End(c, e.batches, &p.bio, nil)
+			bio.End(c, e.batches, &p.bio, p.err())
 		})
 	case p.step.Unaligned:
 		p.at = forWorker
 		e.ioWq.QueueID(c, uint64(p.id)+1, "unaligned write", func(c *sim.Context) {
 			e.partial(c, p)
 			p.at = forTask
-			bio.End(c, e.batches, &p.bio, nil)
+			bio.End(c, e.batches, &p.bio, p.err())
 		})
 	default:
 		e.begin(c, p)
@@ -268,7 +290,7 @@ func (e *engine) partial(c *sim.Context, p *op) {
 		e.sb.StartWrite(c)
 	}
 	p.at, p.sb = onDevice, e.sb != nil
-	e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id+1), sim.IRQOptions{ID: p.id + 1, Merge: true}, func(c *sim.Context) {
+	e.give(c, p, func(c *sim.Context) {
 		if e.sb != nil {
 			p.sb = false
 			e.sb.EndWrite(c)
@@ -295,13 +317,13 @@ func (e *engine) device(c *sim.Context, p *op) {
 	counted := e.sb != nil && p.step.Writes()
 	start := func(c *sim.Context) {
 		p.at, p.sb = onDevice, counted
-		e.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", p.id+1), sim.IRQOptions{ID: p.id + 1, Merge: true}, func(c *sim.Context) {
+		e.give(c, p, func(c *sim.Context) {
 			if counted {
 				p.sb = false
 				e.sb.EndWrite(c)
 			}
 			p.at = forTask
-			dio.Complete(c, e.batches, p.ino.Inode, &p.bio, nil)
+			dio.Complete(c, e.batches, p.ino.Inode, &p.bio, p.err())
 		})
 	}
 	if !counted || e.sb.StartWriteTry(c) {
@@ -316,11 +338,50 @@ func (e *engine) device(c *sim.Context, p *op) {
 	})
 }
 
-func (e *engine) handler(c *sim.Context, p *op) {
-	p.at = nowhere
-	if p.ring >= 0 {
-		e.ran[p.ring]++
+// give gives the I/O to the device. The kernel below has it in as many bios as the file says, the last of which to end ends it; that its own
+// submitter may be the last one, no engine sees.
+func (e *engine) give(c *sim.Context, p *op, end func(c *sim.Context)) {
+	name := fmt.Sprintf("irq of I/O %d", p.id+1)
+	if p.left == nil {
+		e.k.Interrupt(c, 0, name, sim.IRQOptions{ID: p.irq, Merge: true}, end)
 		return
 	}
-	p.done.Complete(c)
+	p.left.Set(p.step.Bios)
+	for i := range p.step.Bios {
+		e.k.Interrupt(c, 0, fmt.Sprintf("%s, bio %d", name, i+1), sim.IRQOptions{ID: p.irq + i, Merge: true}, func(c *sim.Context) {
+			if p.left.Put(c) {
+				end(c)
+			}
+		})
+	}
+}
+
+// errDevice is what the device answers to an operation that the file makes fail.
+var errDevice = errors.New("EIO")
+
+func (p *op) err() error {
+	if p.step.Error {
+		return errDevice
+	}
+	return nil
+}
+
+func (e *engine) handler(c *sim.Context, p *op) {
+	p.at = nowhere
+	if p.ring < 0 {
+		p.done.Complete(c)
+		return
+	}
+	e.ran[p.ring]++
+	if p.next == nil {
+		return
+	}
+	if p.step.Error || p.cancelled {
+		p.next.cancelled = true
+		e.handler(c, p.next)
+		return
+	}
+	h := c.History()
+	e.submit(c, p.next)
+	c.Keep(h, 5)
 }

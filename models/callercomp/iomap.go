@@ -54,7 +54,7 @@ func (m *model) fsDio(c *sim.Context, r *request, nowait, sync bool) (queued boo
 // iomapDioRW is __iomap_dio_rw. The lock of the caller is dropped after it, and not after the completion: that is what
 // the dio count is for. It reports whether the I/O goes on.
 //
-// The bio has a reference, and so has the submitter until it is submitted: who drops the last reference completes. What
+// Each bio has a reference, and so has the submitter until the last one is submitted: who drops the last reference completes. What
 // is submitted in the step that took the lock is as if it were submitted later, until the submitter drops its own.
 //
 // Source: fs/iomap/direct-io.c, Linux 6.6-rc7 and 7.3; kernel-semantics A2.2.
@@ -71,13 +71,19 @@ func (m *model) iomapDioRW(c *sim.Context, r *request, sync bool) (queued bool) 
 		n.Owes(r.owner)
 	}
 	r.at = onDevice
-	// One who sleeps until its bio has ended needs no reference: not to sleep because it has ended already is the same.
+	// One who sleeps until its only bio has ended needs no reference: not to sleep because it has ended already is the same.
+	counted := !sync || r.step.Bios > 1
 	r.ref.Set(1)
-	if !sync {
+	if counted {
 		r.ref.Set(2)
 	}
-	m.k.Interrupt(c, 0, fmt.Sprintf("irq of I/O %d", r.id+1), sim.IRQOptions{ID: r.id + 1, Merge: true}, func(c *sim.Context) { m.iomapDioBioEndIO(c, r, sync) })
-	last := !sync && r.ref.Put(c, n.Object())
+	for i := range r.step.Bios {
+		if i > 0 {
+			r.ref.Get(c) // bios before it may have ended
+		}
+		m.submitBio(c, r, i, sync)
+	}
+	last := counted && r.ref.Put(c, n.Object())
 	if sync && !last {
 		r.done.Wait(c)
 	}
@@ -89,7 +95,16 @@ func (m *model) iomapDioRW(c *sim.Context, r *request, sync bool) (queued bool) 
 	return true // and the dio is somebody else's
 }
 
-// iomapDioBioEndIO is the end of the bio: the last one goes on with the dio.
+// submitBio gives bio i of r to the device, which ends it in an interrupt.
+func (m *model) submitBio(c *sim.Context, r *request, i int, sync bool) {
+	name := fmt.Sprintf("irq of I/O %d", r.id+1)
+	if r.step.Bios > 1 {
+		name = fmt.Sprintf("irq of I/O %d, bio %d", r.id+1, i+1)
+	}
+	m.k.Interrupt(c, 0, name, sim.IRQOptions{ID: r.irq + i, Merge: true}, func(c *sim.Context) { m.iomapDioBioEndIO(c, r, sync) })
+}
+
+// iomapDioBioEndIO is the end of a bio: the last one goes on with the dio.
 func (m *model) iomapDioBioEndIO(c *sim.Context, r *request, sync bool) {
 	end := m.endOf(r, sync)
 	var first explore.Object // what that does first
@@ -116,7 +131,9 @@ func (m *model) endOf(r *request, sync bool) policy {
 	case sync:
 		return toWaiter
 	case m.state[r.id].callerComp:
-		return caller
+		return caller // an error, too: nothing asks
+	case m.v.policy == inline && r.step.Error:
+		return workqueue
 	case !r.step.Writes(), m.v.policy == inline && !r.step.Shared && !r.step.Extending:
 		return inline
 	}

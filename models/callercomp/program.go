@@ -68,6 +68,7 @@ type model struct {
 
 	reqs  []*request
 	state []reqState
+	bios  int // of all requests
 }
 
 // An inode is one with what the model keeps beside.
@@ -94,7 +95,10 @@ type request struct {
 	owner *sim.Task
 	done  *sim.Completion // of synchronous I/O
 	ref   *sim.Ref        // dio->ref
+	irq   int             // by which the interrupt of its first bio is known
 	work  *sim.Work       // on s_dio_done_wq
+
+	next, prev *request // linked behind it, and to which it is linked
 
 	at place        // for reports only, like by, sb and ender
 	by *sim.Context // who issues it
@@ -119,6 +123,8 @@ const (
 	workIssue uint64 = iota
 	workWrite
 	workDone
+	workNext
+	workCancel
 	workKinds
 )
 
@@ -131,8 +137,9 @@ var ringModes = map[string]sim.RingMode{"default": sim.RingDefault, "coop": sim.
 
 // The kinds of failures of this model.
 const (
-	interrupted explore.FailKind = "eintr"
-	notDrained  explore.FailKind = "not drained"
+	interrupted  explore.FailKind = "eintr"
+	notDrained   explore.FailKind = "not drained"
+	notCancelled explore.FailKind = "not cancelled"
 )
 
 // Program returns the program that a case of f asks for. The error says why there
@@ -198,7 +205,11 @@ func (m *model) actor(a *scenario.Actor, conf scenario.Config) {
 		st := &a.Steps[i]
 		o.Daemon = o.Daemon || st.Verb == "spin"
 		if st.Verb == "submit" || st.Verb == "write" || st.Verb == "read" {
-			reqs[i] = &request{id: len(m.reqs), step: st, ino: m.inodes[st.Name]}
+			reqs[i] = &request{id: len(m.reqs), step: st, ino: m.inodes[st.Name], irq: m.bios + 1}
+			m.bios += st.Bios
+			if i > 0 && a.Steps[i-1].Link {
+				reqs[i].prev, reqs[i-1].next = reqs[i-1], reqs[i]
+			}
 			m.reqs = append(m.reqs, reqs[i])
 			m.state = append(m.state, reqState{})
 		}
@@ -218,7 +229,7 @@ func (m *model) actor(a *scenario.Actor, conf scenario.Config) {
 			continue
 		}
 		r.owner = t
-		if r.step.Shared || r.step.Extending {
+		if (r.step.Shared || r.step.Extending) && !r.step.Error { // of what has failed no extents are changed
 			r.extents = sim.NewAtomic(m.k, nil, "extents", false)
 		}
 		r.done = m.k.NewCompletion(nil, fmt.Sprintf("I/O %d", r.id+1))
@@ -261,7 +272,9 @@ func (m *model) step(c *sim.Context, st *scenario.Step, r *request) {
 	var err error
 	switch st.Verb {
 	case "submit":
-		m.submit(c, r)
+		if r.prev == nil { // else it was submitted together with that one
+			m.submit(c, r)
+		}
 	case "wait":
 		rg := m.rings[st.Ring]
 		rg.reap += st.Count

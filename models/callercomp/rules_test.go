@@ -130,11 +130,57 @@ func TestA24WhatQualifies(t *testing.T) {
 	ask(t, drain("shared"), map[string]string{"6.6-rc": self, "6.6-rc+split-owned 6.6 6.19": ""})
 }
 
+// TestA22SeveralBios: the count goes up and down once for all bios of an I/O, so that a drain waits for all of them and no longer.
+func TestA22SeveralBios(t *testing.T) {
+	self := `deadlock: task "T" waits for the direct I/O in flight on X, ended only by task "T" itself (the last step of I/O 1 [T: write X] is task work of T)`
+	ask(t, oneRing+"task T on cpu 0: submit R write X bios 3; fallocate X; wait R\n", map[string]string{"6.6-rc": self, "6.5 6.6 6.6-rc+interruptible 6.6-rc+split 6.19 6.6-rc+all endio": ""})
+	ask(t, oneRing+"task T on cpu 0: submit R read X bios 2; fallocate X; wait R\n", map[string]string{kernels + " endio": ""})
+	ask(t, oneRing+"task T on cpu 0: write X bios 2; read X bios 2; write X unaligned bios 2\ntask U on cpu 1: truncate X\n", map[string]string{kernels + " endio": ""})
+}
+
 // TestA22TheSubmitterCompletesInItsSection: who completes at the end of submission still has i_rwsem, and changes the extents with it: no
 // drain is early, and nobody waits for ever.
 func TestA22TheSubmitterCompletesInItsSection(t *testing.T) {
 	for _, kind := range []string{"shared", "extending"} {
-		ask(t, "inode X xfs\nring R default\ntask T on cpu 0: submit R write X "+kind+"; wait R\ntask U on cpu 1: truncate X\n",
+		ask(t, "inode X xfs\nring R default\ntask T on cpu 0: submit R write X bios 2 "+kind+"; wait R\ntask U on cpu 1: truncate X\n",
 			map[string]string{"6.5 6.6-rc 6.6 6.6-rc+interruptible 6.6-rc+split-owned 6.19 6.6-rc+all endio": ""})
 	}
+}
+
+// TestA23Errors: a failed write is handed to the caller by 6.6-rc like any other, and a failed read is not, until 6.19 has the workqueue
+// end both; a CQE comes of each. What has failed changes no extents, so that a drain can not miss that.
+func TestA23Errors(t *testing.T) {
+	self := `deadlock: task "T" waits for the direct I/O in flight on X, ended only by task "T" itself (the last step of I/O 1 [T: write X] is task work of T)`
+	ask(t, oneRing+"task T on cpu 0: submit R write X error; fallocate X; wait R\n", map[string]string{"6.6-rc": self, "6.5 6.6 6.6-rc+interruptible 6.6-rc+split 6.19 6.6-rc+all endio": ""})
+	ask(t, "memory short\n"+oneRing+"task T on cpu 0: submit R read X error; fallocate X; wait R\n", map[string]string{kernels: ""})
+	ask(t, "inode X xfs\nring R default\ntask T on cpu 0: submit R write X shared error; wait R\ntask U on cpu 1: truncate X\n", map[string]string{kernels + " endio": ""})
+}
+
+// TestA13Links: what is linked is issued when the one before it has ended: inline by the task work of the submitter, or by a worker. The completion
+// before it wakes a submitter that waits for more, which that of a request without a link does not.
+func TestA13Links(t *testing.T) {
+	const anyRing = "inode X\ninode Y\nring R any\n"
+	for _, steps := range []string{
+		"submit R write X link; submit R fallocate X; wait R 2", "submit R fallocate X link; submit R write X; wait R 2",
+		"submit R write X link; submit R write X unaligned; wait R 2", "submit R write X unaligned link; submit R write X; wait R 2",
+		"submit R read Y link; submit R write X link; submit R truncate X; wait R 3",
+		"submit R write X link; submit R write X", // of which the last is cancelled if the task has gone
+	} {
+		ask(t, anyRing+"task T on cpu 0: "+steps+"\n", map[string]string{kernels + " endio": ""})
+	}
+	// Without a link the worker's drain begins before the write has ended (TestA11ForceAsync), and so it does where the write is
+	// not in the chain: then nobody runs its task work, for which no wait was ended.
+	worker := `deadlock: task "T" waits for CQE 3, posted only by task "iou-wrk-0" (it works on I/O 2 [T: fallocate X]; I/O 3 [T: read Y] is linked to I/O 2 [T: fallocate X]),` +
+		` which waits for the direct I/O in flight on X, ended only by task "T" (the last step of I/O 1 [T: write X] is task work of T)`
+	ask(t, "inode X\ninode Y\nring R defer\ntask T on cpu 0: submit R write X; submit R fallocate X link; submit R read Y; wait R 3\n", map[string]string{"6.6-rc": worker, "6.6 6.19 endio": ""})
+}
+
+// TestA13LinksBreak: what is linked to a request that has failed is cancelled, and its CQE posted, and so on along the chain. The caller completion of 6.6-rc stores the
+// error in the CQE only, so that the chain goes on.
+func TestA13LinksBreak(t *testing.T) {
+	on := `not cancelled: I/O 2 [T: fallocate X] is issued although I/O 1 [T: write X], to which it is linked, has failed`
+	const chain = "inode X\nring R any\ntask T on cpu 0: submit R write X error link; submit R fallocate X link; submit R read X; wait R 3\n"
+	ask(t, chain, map[string]string{"6.5 6.6 6.19 6.19+endwrite endio": "", "6.6-rc 6.6-rc+split 6.6-rc+all": on})
+	ask(t, strings.Replace(chain, "write X error", "read X error", 1), map[string]string{kernels + " endio": ""})
+	ask(t, strings.Replace(chain, "write X error", "write X unaligned error", 1), map[string]string{kernels + " endio": ""})
 }

@@ -13,7 +13,8 @@ import "endio/scenario"
 //   - Only a freeze tells whether sb_writers was tried or waited for, and when it was ended.
 //   - Only writes to shared extents are sent to the workqueue for the sake of extents.
 //   - To lower the count in the hook and leave the rest to the caller is to complete in the interrupt, where the rest is
-//     nothing: it changes extents, which shared ones need; what extends a file goes to the workqueue in either way.
+//     nothing: it changes extents, which shared ones need; what extends a file goes to the workqueue in either way. But an error goes
+//     to the caller there, and to the workqueue from the interrupt.
 //   - 6.6 is 6.5 as far as this model goes.
 func Same(f *scenario.File, c scenario.Case) scenario.Case {
 	for _, v := range scenario.VersionNames(f.Model) {
@@ -34,14 +35,14 @@ func visible(f *scenario.File, v version) version {
 	if !f.Uses("freeze") {
 		v.tryFreeze, v.endInHook = false, false
 	}
-	shared := false
+	shared, fails := false, false
 	for i := range f.Actors {
 		for _, s := range f.Actors[i].Steps {
-			shared = shared || s.Shared
+			shared, fails = shared || s.Shared, fails || s.Error
 		}
 	}
 	v.extentsToWork = v.extentsToWork && shared
-	if v.policy == caller && v.split && !shared {
+	if v.policy == caller && v.split && !shared && !fails {
 		v.policy, v.split = inline, false
 	}
 	return v

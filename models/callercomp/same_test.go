@@ -16,7 +16,8 @@ import (
 // TestSame makes the searches that are shared, and compares what they find.
 func TestSame(t *testing.T) {
 	shared := map[string]bool{}
-	names := []string{"fallocate", "unaligned-plain", "two-rings", "shared-extents", "lockdep-owner", "other-io", "two-tasks"}
+	names := []string{"fallocate", "unaligned-plain", "two-rings", "shared-extents", "lockdep-owner", "other-io", "two-tasks",
+		"several-bios", "failed-write", "link-after-error", "link-fallocate-write"}
 	if race.Enabled {
 		names = names[:4]
 	}

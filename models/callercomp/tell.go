@@ -25,6 +25,8 @@ const (
 	forTurn         // of endio: its inode has held it back
 	forThaw         // of endio: a thread is to wait for the thaw
 	forTask         // task work of the ring is to end it
+	linked          // it is issued when the one has ended to which it is linked
+	forIssue        // task work of the ring is to issue it, or to cancel it
 )
 
 // String names a request as the scenario does, counted from 1 in the order of the file: I/O 2 [T: write X].
@@ -70,6 +72,12 @@ func (m *model) blame(r *request, w *explore.Wait, self *explore.Task) {
 	case forTask:
 		if t := r.ring.Runner().Context().Explorer(); owner(t) {
 			why("the last step of %s is task work of %s", r, t.Name())
+		}
+	case linked:
+		why("%s is linked to %s", r, r.prev) // of whom is told, too: it has not posted its CQE either
+	case forIssue:
+		if t := r.ring.Runner().Context().Explorer(); owner(t) {
+			why("%s is to be issued by task work of %s", r, t.Name())
 		}
 	}
 }

@@ -83,6 +83,8 @@ func (e *engine) blame(p *op, w *explore.Wait, self *sim.Context) {
 		} else {
 			why("%s is held back, and nobody lets I/O of %s in", p, p.ino.name)
 		}
+	case linked:
+		why("%s is begun by the handler of %s", p, p.prev) // of whom is told, too
 	case forTask:
 		if p.ring >= 0 && owner(e.tasks[p.task].Context()) {
 			why("the handler of %s is run by %s", p, p.task)
