@@ -218,6 +218,9 @@ type IOWorkQueue struct {
 	busy []bool // by worker
 }
 
+// Free reports whether a worker is idle. It takes no step: for reports.
+func (q *IOWorkQueue) Free() bool { return slices.Contains(q.busy, false) }
+
 type ioWorker struct {
 	q *IOWorkQueue
 	i int

@@ -312,7 +312,7 @@ func (m *model) again(c *sim.Context, rg *ring, n int) {
 	}
 }
 
-// atEnd looks for requests that got no CQE although their task asked for it.
+// atEnd looks for I/O that has not ended, and for requests that got no CQE, whether their task waits for it or not.
 func (m *model) atEnd(x *explore.Exec) {
 	stuck := false
 	x.Tasks(func(t *explore.Task) { stuck = stuck || !t.Finished() && !t.Daemon() })
@@ -320,12 +320,18 @@ func (m *model) atEnd(x *explore.Exec) {
 		return // the explorer says who waits for whom
 	}
 	for i, r := range m.reqs {
-		if st := m.state[i]; st.begun && !st.ended {
-			var w explore.Wait
-			m.blame(r, &w, nil)
-			x.Fail(sim.NeverRun, fmt.Sprintf("%s never ends: %s", r, w.Why), x.Waits())
-			return
+		st := m.state[i]
+		what := "never ends"
+		switch {
+		case st.begun && !st.ended:
+		case r.ring != nil && r.at != nowhere && !st.cqe && !r.owner.Context().Explorer().Daemon(): // one that spins may never be told
+			what = "never gets its CQE"
+		default:
+			continue
 		}
+		var w explore.Wait
+		m.blame(r, &w, nil)
+		x.Fail(sim.NeverRun, fmt.Sprintf("%s %s: %s", r, what, w.Why), x.Waits())
 	}
 }
 

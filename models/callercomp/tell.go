@@ -57,7 +57,11 @@ func (m *model) blame(r *request, w *explore.Wait, self *explore.Task) {
 			why("%s is to be issued by the SQ thread", r)
 		}
 	case forWorker:
-		why("%s is to be issued by a worker, and none is free", r)
+		if m.ioWq.Free() {
+			why("%s is to be issued by a worker, again and again", r)
+		} else {
+			why("%s is to be issued by a worker, and none is free", r)
+		}
 	case issued:
 		if owner(r.by.Explorer()) {
 			why("it works on %s", r)
