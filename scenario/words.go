@@ -59,6 +59,7 @@ var versions = map[string][]word{
 		{"6.6-rc+tryfreeze", "caller completion, and the freeze lock tried under NOWAIT"},
 		{"6.19+endwrite", "6.19 whose completion hook also ends sb_writers"},
 		{"6.6-rc+all", "caller completion of the notification only: 6.6-rc+split-owned, freeze lock tried, sb_writers ended in the hook"},
+		{"6.6-rc+markfailed", "6.6-rc+all whose task work also marks a request as failed when its I/O has failed"},
 		{"endio", "this project's own dio package"},
 	},
 }

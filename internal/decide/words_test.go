@@ -259,7 +259,7 @@ func toOthersOnly(r wordRow, version string) bool {
 	case "no-eintr", "restart-limit":
 		return !strings.Contains(version, "interruptible") && version != "6.6-rc+both"
 	case "owner": // of what the caller completes
-		return !strings.HasPrefix(version, "6.6-rc") || strings.Contains(version, "split") || slices.Contains([]string{"6.6-rc+both", "6.6-rc+all"}, version)
+		return !strings.HasPrefix(version, "6.6-rc") || strings.Contains(version, "split") || slices.Contains([]string{"6.6-rc+both", "6.6-rc+all", "6.6-rc+markfailed"}, version)
 	}
 	return false
 }

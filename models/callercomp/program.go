@@ -32,6 +32,7 @@ type version struct {
 	extentsToWork bool // writes whose end changes extents never go to the caller
 	tryFreeze     bool // under NOWAIT sb_writers is only tried
 	nowaitWorkers bool // io-wq workers issue writes with NOWAIT too, and try again
+	marksFailed   bool // the task work marks a request whose I/O has failed, as the hook does
 	endInHook     bool // sb_writers ends in the completion hook, not in the task work
 }
 
@@ -51,6 +52,7 @@ var versions = map[string]version{
 	"6.6-rc+tryfreeze":  {policy: caller, tryFreeze: true},
 	"6.19+endwrite":     {policy: inline, extentsToWork: true, tryFreeze: true, endInHook: true},
 	"6.6-rc+all":        {policy: caller, split: true, extentsToWork: true, tryFreeze: true, endInHook: true},
+	"6.6-rc+markfailed": {policy: caller, split: true, extentsToWork: true, tryFreeze: true, endInHook: true, marksFailed: true},
 }
 
 // A model is one execution of a scenario on a kernel version.

@@ -138,7 +138,7 @@ func (m *model) ioReqRWComplete(c *sim.Context, r *request) {
 	failed := r.step.Error
 	if m.state[r.id].dioSlot {
 		m.iomapDioComplete(c, r)
-		failed = false // the result is stored in the CQE, and the request is not marked as failed
+		failed = failed && m.v.marksFailed // the result is stored in the CQE, and nobody marks the request
 	}
 	if r.step.Request == "write" && !m.v.endInHook {
 		r.sb = false
@@ -181,7 +181,7 @@ func (m *model) ioQueueNext(c *sim.Context, r *request, failed bool) {
 		switch {
 		case r.ring.Runner().Exiting():
 			cancel(c)
-		case r.step.Error:
+		case r.step.Error: // r was not marked
 			c.Fail(notCancelled, "%s is issued although %s, to which it is linked, has failed", n, r)
 		case n.forceAsync():
 			m.ioQueueAsync(c, n)
