@@ -20,7 +20,7 @@ detect-lockdep:
 	cd bench/lockdep && go test -tags lockdep,deadlock -count=1 . && go run -tags lockdep,deadlock . -doc ../../docs/lockdep.md detect
 
 fuzz-lockdep:
-	go test ./lockdep/selftest -run NONE -fuzz FuzzParse -fuzztime 2m
+	go test ./lockdep/selftest -run NONE -fuzz FuzzParse -fuzztime 2m -fuzzminimizetime 1s
 
 # explore: speed on one core, longer comparisons of the reduction, and 10 million executions without a leak.
 .PHONY: bench-check bench-check-explore explore-long
@@ -64,7 +64,7 @@ bench-peers-quick: fio
 	$(BENCH_PEERS) -quick $(BENCH)
 
 fuzz-fiojob:
-	go test ./fiojob -run NONE -fuzz FuzzParse -fuzztime 2m
+	go test ./fiojob -run NONE -fuzz FuzzParse -fuzztime 2m -fuzzminimizetime 1s
 
 # engine: its levers and limits beside fio, os.File and plain buffered I/O (root adds loop device and memory limit).
 .PHONY: bench-engine bench-engine-part bench-engine-quick
@@ -113,7 +113,7 @@ linear:
 	ENDIO_HISTORIES=1000 go test -run TestLinearizable -timeout 60m -v ./internal/fscheck
 
 fuzz-fsxlog:
-	go test ./fsxlog -run NONE -fuzz FuzzParse -fuzztime 1m
+	go test ./fsxlog -run NONE -fuzz FuzzParse -fuzztime 1m -fuzzminimizetime 1s
 
 # scenarios: every scenario, in two to three minutes on two processors; findings: docs/findings.md from the runs of the checker;
 # scenarios-slow: those that take long, with a line of progress every 10 s. All cases are exhausted, by six searches of half a million to five million
@@ -133,4 +133,4 @@ findings-current:
 	go run ./internal/findings -check
 
 fuzz-scenario:
-	go test ./scenario -run NONE -fuzz FuzzParse -fuzztime 2m
+	go test ./scenario -run NONE -fuzz FuzzParse -fuzztime 2m -fuzzminimizetime 1s
