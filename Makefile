@@ -116,9 +116,8 @@ fuzz-fsxlog:
 	go test ./fsxlog -run NONE -fuzz FuzzParse -fuzztime 1m -fuzzminimizetime 1s
 
 # scenarios: every scenario, in two to three minutes on two processors; findings: docs/findings.md from the runs of the checker;
-# scenarios-slow: those that take long, with a line of progress every 10 s. All cases are exhausted, by six searches of half a million to five million
-# states each: those of the kernel's versions took 23 minutes, and 11 minutes of processor time, on a machine that was busy otherwise; version endio had all
-# of its 2.7 million states after 356 s.
+# scenarios-slow: those that take long, with a line of progress every 10 s. All cases are exhausted, by seven searches of one to seven million
+# states each, in 24 minutes on a machine that was busy otherwise.
 .PHONY: scenarios scenarios-slow findings findings-current fuzz-scenario
 scenarios:
 	go run ./cmd/endio check all
