@@ -505,11 +505,20 @@ func timersDead(c *Context, p *CPU) {
 	p.base.migrate(to)
 }
 
-// blockSoftirqDead runs what softirqs the dead CPU left, on the control CPU.
+// blockSoftirqDead takes what softirqs the dead CPU left, and runs them on the control CPU. With that there is nothing
+// left for ksoftirqd of the dead one.
 func blockSoftirqDead(c *Context, p *CPU) {
-	for len(p.pending) > 0 {
-		s := p.pending[0]
-		p.pending = append(p.pending[:0:0], p.pending[1:]...)
+	if len(p.pending) == 0 {
+		return
+	}
+	c.step("take softirqs of the dead cpu", nil, acc{p.obj, explore.Modify})
+	left := p.pending
+	p.pending = nil
+	c.fold(uint64(len(left)))
+	for _, s := range left {
+		c.fold(s.id)
+	}
+	for _, s := range left {
 		c.LocalBHDisable()
 		s.fn(c)
 		c.LocalBHEnable()
