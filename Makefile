@@ -84,9 +84,9 @@ bench-engine-quick: fio
 .PHONY: sim-full sim-random sim-mutants bench-check-spin
 bench-check: bench-check-spin
 
-# sim-full: the large checks, too, all exhausted. On a processor that also did other work, check all took 10 s without preemption (719,155
-# states), 400 to 560 s with full preemption, lazy and RT each (6,419,852 states), and 1,490 s and 5.4 GB with CPUs that are several
-# threads each (14,191,067 states). No time limit: it is not the machine's speed that decides.
+# sim-full: the large checks, too, all exhausted. Of "four" 10,513,359 states with full preemption, lazy and RT each, and 2,151,253 without preemption;
+# of "all" 6,419,852 and 719,155, and 14,191,221 (5.4 GB) with CPUs that are several threads each, which is left out for "four": it had more than 51 million
+# there. One hour and a quarter of processor time on two processors that also did other work. No time limit: it is not the machine's speed that decides.
 sim-full:
 	ENDIO_SIM=full go test ./machine/sim/... -v -timeout 0
 

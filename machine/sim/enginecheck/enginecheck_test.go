@@ -35,6 +35,10 @@ func TestEngine(t *testing.T) {
 				memory = 6 << 30 // 14 million states
 			}
 			for _, cfg := range configs {
+				if cfg.Concurrent && k.Unfinished {
+					t.Logf("%s, %s: left out, its states do not fit into memory", k.Name, cfg)
+					continue
+				}
 				r, err := explore.Explore(context.Background(), k.Program(cfg), explore.Options{Strategy: explore.Cached(), VerifyStates: true, MemoryBytes: memory,
 					ProgressEvery: 15 * time.Second, Progress: func(p explore.Progress) {
 						t.Logf("%s, %s: %d states, %d executions after %s, some %.0f%% of the steps known so far", k.Name, cfg, p.States,

@@ -22,6 +22,8 @@ type Check struct {
 
 	// Large checks take minutes in the preemptible configurations.
 	Large bool
+	// Unfinished on the machine whose CPUs are several threads each: its states do not fit into 6 GB there.
+	Unfinished bool
 }
 
 // Program returns the check as a program of the explorer.
@@ -56,7 +58,7 @@ func Checks() []Check {
 		{Name: "turns", Init: checkTurns, Doc: "two tasks drain one inode, and a write is held back"},
 		{Name: "withdraw", Init: checkWithdraw, Doc: "one of two writes that are held back is withdrawn, while tasks drain"},
 		{Name: "handler", Init: checkHandler, Doc: "a handler drains the inode of its own write"},
-		{Name: "four", Init: checkFour, Large: true, Doc: "3 completions from interrupts and 1 from a preemptible task, all counted on an inode that a task drains, and 1 hotplug attempt that may fail at any state"},
+		{Name: "four", Init: checkFour, Large: true, Unfinished: true, Doc: "3 completions from interrupts and 1 from a preemptible task, all counted on an inode that a task drains, and 1 hotplug attempt that may fail at any state"},
 		{Name: "all", Init: checkAll, Large: true, Doc: "drain, late write, an owner and a hotplug attempt together"},
 	}
 }
