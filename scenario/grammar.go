@@ -7,7 +7,7 @@ func Words() map[string][]string {
 	return map[string][]string{
 		"statement": statementNames(), "step": verbNames(), "handler": names(handlers), "request": names(requests), "ring mode": names(ringModes),
 		"property wanted": names(extras), "property of a write": ofWrites, "property of direct I/O": ofDirect, "property of a submit": ofSubmits,
-		"property of a bio": {"unflagged", "integrity", "error", "handler", "parent"}, "annotation": {"none", "class", "owner"}, "file system": {"ext4", "xfs"},
+		"property of a bio": ofBios, "annotation": {"none", "class", "owner"}, "file system": {"ext4", "xfs"},
 		"property of an actor": {"on", "hard"}, "property of a step": {"under", "to", "may fail at"},
 	}
 }

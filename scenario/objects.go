@@ -9,6 +9,9 @@ import (
 	"unicode/utf8"
 )
 
+// The properties of a bio.
+var ofBios = []string{"unflagged", "integrity", "error", "handler", "parent"}
+
 // bio NAME [unflagged] [integrity] [error] [handler HANDLER [ARG]] [parent BIO]
 func (p *parser) bio() {
 	b := Bio{Pos: p.pos, InTask: true, Handler: "plain", CPU: -1}
@@ -28,7 +31,7 @@ func (p *parser) bio() {
 			b.Parent, b.parentPos = p.word("the name of the parent")
 		default:
 			t := p.next("")
-			p.fail(t.pos, "unknown property of a bio %q%s", t.text, Meant(t.text, []string{"unflagged", "integrity", "error", "handler", "parent"}))
+			p.fail(t.pos, "unknown property of a bio %q%s", t.text, Meant(t.text, ofBios))
 		}
 	}
 	p.f.Bios = append(p.f.Bios, b)
