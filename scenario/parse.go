@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -373,12 +374,21 @@ func (p *parser) cpu() (int, Pos) {
 }
 
 func (p *parser) want() {
-	for i := p.at; i < len(p.toks); i++ {
-		if p.toks[i].text != "," {
-			p.wants = append(p.wants, p.toks[i].pos)
+	for {
+		w := p.oneOf("property", names(extras))
+		if p.failed {
+			return
+		}
+		at := p.toks[p.at-1].pos
+		if slices.Contains(p.f.Wants, w) {
+			p.fail(at, "property %s is named twice", w)
+			return
+		}
+		p.f.Wants, p.wants = append(p.f.Wants, w), append(p.wants, at)
+		if !p.skip(",") && !p.more() {
+			return
 		}
 	}
-	p.f.Wants = append(p.f.Wants, p.list("property", names(extras))...)
 }
 
 func (p *parser) offline() {

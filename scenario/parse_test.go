@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,6 +95,52 @@ func TestControlCharacters(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%q: %q, want %q", c.text, got, c.want)
 		}
+	}
+}
+
+// TestCutLines leaves out the end of each line of each scenario, and each of its words: what is missing is a
+// mistake that is told, wherever it is.
+func TestCutLines(t *testing.T) {
+	names, _ := filepath.Glob("../scenarios/*")
+	lines := map[string]bool{}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		all := strings.Split(string(data), "\n")
+		for i, line := range all {
+			words := strings.Fields(strings.NewReplacer(":", " : ", ";", " ; ", ",", " , ").Replace(line))
+			if len(words) == 0 || lines[line] || strings.HasPrefix(line, "#") {
+				continue
+			}
+			lines[line] = true
+			indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]
+			for k := range words {
+				for _, cut := range [][]string{words[:k], append(slices.Clone(words[:k]), words[k+1:]...)} {
+					whole := slices.Clone(all)
+					whole[i] = indent + strings.Join(cut, " ")
+					noPanic(t, []byte(strings.Join(whole, "\n")))
+				}
+			}
+		}
+	}
+	if len(lines) < 100 {
+		t.Errorf("%d lines were tried", len(lines))
+	}
+}
+
+// noPanic parses, and shows the text if that panics.
+func noPanic(t *testing.T, text []byte) {
+	defer func() {
+		if p := recover(); p != nil {
+			t.Fatalf("%v in\n%s", p, text)
+		}
+	}()
+	_, err := Parse("x.scn", text)
+	var list ErrorList
+	if err != nil && (!errors.As(err, &list) || len(list) == 0) {
+		t.Errorf("no list of errors, but %v, in\n%s", err, text)
 	}
 }
 
