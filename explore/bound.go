@@ -20,6 +20,7 @@ type bounded struct {
 	memory       int64
 	path         []boundNode
 	states       []uint64 // on the path, if the program declares them
+	loops        bool     // one was met again
 	complete     bool
 }
 
@@ -81,7 +82,7 @@ func (s *bounded) pick(x *Exec) int {
 	visits := ^uint64(0) << min(b.used, 63)
 	if old, found := s.seen.lookup(key, ^visits); found && old>>min(b.used, 63)&1 == 0 {
 		if state != 0 {
-			checkCycle(x, s.states, d, state, nil, nil)
+			s.loops = checkCycle(x, s.states, d, state, nil, nil) || s.loops
 		}
 		return -1
 	}

@@ -14,8 +14,9 @@ import (
 // Concurrent Systems, 1996, section 5.4 (state matching and sleep sets).
 type cached struct {
 	dfs
-	seen *sharedTable
-	keys []uint64 // of the states on the path
+	seen  *sharedTable
+	keys  []uint64 // of the states on the path
+	loops bool     // a state was met again on the path
 }
 
 func newCached(memory int64) *cached {
@@ -35,7 +36,8 @@ func (s *cached) pick(x *Exec) int {
 		old, found = s.onPath(key, d)
 	}
 	if found {
-		if checkCycle(x, s.keys, d, key, nil, nil); x.failure != nil && x.failing {
+		s.loops = checkCycle(x, s.keys, d, key, nil, nil) || s.loops
+		if x.failure != nil && x.failing {
 			return -1
 		}
 		todo = n.enabled & old &^ n.sleep
@@ -62,13 +64,14 @@ func (s *cached) onPath(key uint64, d int) (slept uint64, found bool) {
 	return 0, false
 }
 
-// checkCycle looks for the state at depth d on the path to it. If it is there, the steps since
+// checkCycle looks for the state at depth d on the path to it, and reports whether it is there. Then the steps since
 // then can be repeated for ever; they are a livelock if that is fair to all tasks
 // and leaves a task that is no daemon unfinished. It is not a complete search for
-// livelocks: a cycle may be closed through a state that is not on the path.
+// livelocks: a cycle may be closed through a state that is not on the path, and one that is fair may go
+// round several of those that are found here. But where states form a cycle, a search of one worker meets one here.
 //
 // Who calls it may know of each state on the path whether something is owed there, and what in this one ([Exec.owes]).
-func checkCycle(x *Exec, keys []uint64, d int, key uint64, owed []bool, owes *Failure) {
+func checkCycle(x *Exec, keys []uint64, d int, key uint64, owed []bool, owes *Failure) (met bool) {
 	always, took := x.enabled, uint64(0)
 	for k := min(d, len(keys)) - 1; k >= 0; k-- {
 		always &= x.hist.events[k].enabled
@@ -76,11 +79,15 @@ func checkCycle(x *Exec, keys []uint64, d int, key uint64, owed []bool, owes *Fa
 		if k >= len(owed) || !owed[k] {
 			owes = nil
 		}
-		if keys[k] == key && always&^took == 0 {
+		if keys[k] != key {
+			continue
+		}
+		if met = true; always&^took == 0 {
 			x.livelock(took, owes)
-			return
+			return true
 		}
 	}
+	return met
 }
 
 // livelock reports steps of the tasks in took that can be repeated for ever. Where only daemons are left that

@@ -31,6 +31,8 @@ type checkpoint struct {
 	NObjs int32
 	NKids int
 
+	Divided bool // workers shared the tree, now or before
+
 	Parts []savedPart // what was left to each worker
 	Jobs  []savedJob  // what was waiting for a worker
 	Keys  []uint64    // the states seen, with the tasks that slept there
@@ -47,6 +49,7 @@ type savedPart struct {
 	Nodes   []savedNode
 	Round   int   // of a preemption bound
 	Cut     bool  // so it is a part even if it is over: that of what was left out
+	Loops   bool  // of strategies that match states
 	Left    int64 // of a random strategy
 	Longest int
 	PCG     []byte
@@ -56,6 +59,7 @@ type savedPart struct {
 type savedNode struct {
 	Enabled, Done, Given, Sleep uint64
 	Cur                         uint8
+	Key                         uint64 // of the state
 	Free, Class                 uint64
 	Used                        int
 	Asleep, Wut                 []savedWake
@@ -150,19 +154,33 @@ func (s *dfs) load(p savedPart) {
 	}
 }
 
+func (s *cached) save() savedPart {
+	p := s.dfs.save()
+	p.Loops = s.loops
+	for i := range p.Nodes {
+		p.Nodes[i].Key = s.keys[i]
+	}
+	return p
+}
+
 func (s *cached) load(p savedPart) {
 	s.dfs.load(p)
-	s.keys = append(s.keys[:0], make([]uint64, len(p.Nodes))...) // cycles through these are not seen
+	s.loops = s.loops || p.Loops
+	s.keys = s.keys[:0]
+	for _, n := range p.Nodes {
+		s.keys = append(s.keys, n.Key)
+	}
 }
 
 func (s *bounded) save() savedPart {
 	if s.over && s.cut && s.round < s.limit { // between two rounds
-		return savedPart{Round: s.round + 1}
+		return savedPart{Round: s.round + 1, Loops: s.loops}
 	}
 	p := s.dfs.save()
-	p.Round, p.Cut = s.round, s.cut
+	p.Round, p.Cut, p.Loops = s.round, s.cut, s.loops
 	for i := range p.Nodes {
 		b := s.path[i]
+		p.Nodes[i].Key = s.states[i]
 		p.Nodes[i].Free, p.Nodes[i].Used, p.Nodes[i].Class = b.free, b.used, b.class
 	}
 	return p
@@ -170,10 +188,10 @@ func (s *bounded) save() savedPart {
 
 func (s *bounded) load(p savedPart) {
 	s.dfs.load(p)
-	s.round, s.cut = p.Round, p.Cut
-	s.path = s.path[:0]
-	s.states = append(s.states[:0], make([]uint64, len(p.Nodes))...) // cycles through these are not seen
+	s.round, s.cut, s.loops = p.Round, p.Cut, p.Loops
+	s.path, s.states = s.path[:0], s.states[:0]
 	for _, n := range p.Nodes {
+		s.states = append(s.states, n.Key)
 		s.path = append(s.path, boundNode{free: n.Free, used: n.Used, class: n.Class})
 	}
 }
@@ -234,7 +252,7 @@ func (s *pct) load(p savedPart) {
 func (s *searching) writeCheckpoint(xs []*Exec) error {
 	c := checkpoint{Version: checkpointVersion, Program: s.prog.Name, Strategy: s.o.Strategy.name, MaxSteps: s.o.MaxSteps,
 		Executions: s.executions.Load(), Pruned: s.pruned.Load(), Steps: s.steps.Load(),
-		Elapsed: s.before + time.Since(s.start)}
+		Elapsed: s.before + time.Since(s.start), Divided: s.divided || s.apart}
 	ids := xs[0].ids
 	if ids.share != nil {
 		ids = &ids.share.ids
@@ -332,6 +350,7 @@ func (s *searching) resume(c *checkpoint, xs []*Exec) {
 		ids.objs, ids.kids, ids.nObjs, ids.nKids = c.Objs, c.Kids, c.NObjs, c.NKids
 		x.strat.(saver).load(savedPart{Over: true})
 	}
+	s.apart = c.Divided
 	for i, p := range c.Parts {
 		if i < len(xs) {
 			xs[i].strat.(saver).load(p)

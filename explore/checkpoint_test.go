@@ -27,7 +27,7 @@ func TestResume(t *testing.T) {
 			o.Resume, o.MaxExecutions = true, 40
 			stops := 0
 			got := &Result{Scope: "bounded"}
-			for ; strings.Contains(got.Scope, "executions") || stops == 0; stops++ {
+			for ; strings.HasSuffix(got.Scope, " executions") || stops == 0; stops++ {
 				if got, err = Explore(context.Background(), p, o); err != nil {
 					t.Fatal(err)
 				}
@@ -88,6 +88,26 @@ func TestResumeAnywhere(t *testing.T) {
 	}
 }
 
+// TestResumeRound: that states form a cycle is known after a stop as well, wherever it was.
+func TestResumeRound(t *testing.T) {
+	for _, s := range []Strategy{Cached(), PreemptionBound(4)} {
+		for k := determinismTries + 1; k < determinismTries+300; k += 60 {
+			for _, loops := range []bool{true, false} {
+				o := Options{Strategy: s, MaxSteps: 1000, Checkpoint: filepath.Join(t.TempDir(), "search")}
+				ctx, stopped := stopping(round(loops), k)
+				if _, err := Explore(ctx, stopped, o); err != nil {
+					t.Fatal(err)
+				}
+				o.Resume = true
+				want := map[bool]string{true: "bounded by executions that end", false: "exhausted"}[loops]
+				if r, err := Explore(context.Background(), round(loops), o); err != nil || r.Verdict != Holds || r.Scope != want {
+					t.Errorf("%s stopped in run %d, loops %v: %v, %v, want %s", s.name, k, loops, r, err, want)
+				}
+			}
+		}
+	}
+}
+
 // TestResumeJobs: parts of the tree that no worker has begun outlive any number of stops.
 func TestResumeJobs(t *testing.T) {
 	p := busy(2, 2)
@@ -116,7 +136,7 @@ func TestResumeJobs(t *testing.T) {
 		t.Fatalf("%d jobs, %v", len(s.jobs), err)
 	}
 	got := &Result{Scope: "bounded by executions"}
-	for ; strings.Contains(got.Scope, "executions"); o.MaxExecutions++ {
+	for ; strings.HasSuffix(got.Scope, " executions"); o.MaxExecutions++ {
 		if got, err = Explore(context.Background(), p, o); err != nil {
 			t.Fatal(err)
 		}

@@ -239,6 +239,51 @@ func TestLivelockOfDaemons(t *testing.T) {
 	}
 }
 
+// round is a daemon that goes round for ever, or once, beside a task of two steps. It has more states than a table that may
+// not grow begins with.
+func round(loops bool) *Program {
+	return &Program{Name: "round", Init: func(x *Exec) {
+		a, n := NewAtomic(x, "a", 0), 0
+		x.OnState(func(h *Hash) { h.Add(uint64(a.Peek())<<8 | uint64(n)) })
+		x.GoWith("worker", TaskOptions{Daemon: true}, func(t *Task) {
+			for ; loops || n < 139; n = (n + 1) % 140 {
+				a.Load(t)
+			}
+		})
+		x.Go("user", func(t *Task) { a.Store(t, 1); a.Store(t, 2) })
+	}}
+}
+
+// TestExecutionsThatEnd: a search that can't look through cycles of states does not say that it has seen everything
+// where there are some.
+func TestExecutionsThatEnd(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		o    Options
+	}{
+		{"table", Options{Strategy: Cached()}},
+		{"full table", Options{Strategy: Cached(), MemoryBytes: 1}},
+		{"full table, two workers", Options{Strategy: Cached(), MemoryBytes: 1, Workers: 2}},
+		{"checkpoint", Options{Strategy: Cached(), Checkpoint: t.TempDir() + "/c"}},
+		{"bound", Options{Strategy: PreemptionBound(4)}},
+	} {
+		for _, loops := range []bool{false, true} {
+			want := "exhausted"
+			if loops && c.name != "table" || c.o.Workers == 2 {
+				want = "bounded by executions that end"
+			}
+			c.o.MaxSteps = 1000
+			r, err := Explore(context.Background(), round(loops), c.o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Verdict != Holds || r.Scope != want {
+				t.Errorf("%s, loops %v: %v, %v, want %s", c.name, loops, r, r.Failure, want)
+			}
+		}
+	}
+}
+
 // TestDeterminism: searches with one worker make the same executions in the
 // same order every time.
 func TestDeterminism(t *testing.T) {

@@ -26,7 +26,7 @@ type Options struct {
 
 	// MemoryBytes bounds what the search itself keeps; 0 means 2 GiB. A table
 	// of states that is full is not extended, which costs time but no
-	// coverage.
+	// coverage, except of endless executions: see Result.Scope.
 	MemoryBytes int64
 
 	// KeepGoing goes on after a failure. A task that fails ends, and the
@@ -41,6 +41,7 @@ type Options struct {
 
 	// Checkpoint names a file. If the search ends before it has looked at
 	// everything, and without a failure, it writes there what is left to do.
+	// With [Cached] endless executions may be missed then: see Result.Scope.
 	Checkpoint string
 
 	// Resume continues the search that the file of Checkpoint tells of, if the

@@ -27,7 +27,10 @@ type Result struct {
 	Verdict  Verdict
 
 	// Scope says what the verdict is about: "exhausted", "bounded by ...", or
-	// "sampled, ...".
+	// "sampled, ...". It is "bounded by executions that end" where all of those
+	// were looked at, but livelocks may be missed: if states form a cycle, or may
+	// do so because workers shared the work, and the search was one of
+	// [PreemptionBound], or one of [Cached] with a checkpoint or a full table.
 	Scope string
 
 	Executions int64 // complete executions, including those that failed
@@ -115,17 +118,23 @@ func (s *searching) conclude(xs []*Exec) {
 	r, o := s.result, s.o
 	s.count(r)
 	scope := o.Strategy.scope
+	loops := false // there are endless executions, or that is not known, and they were not looked through
 	for _, x := range xs {
-		switch s := x.strat.(type) {
+		switch st := x.strat.(type) {
 		case *cached:
-			r.States = s.seen.states()
+			r.States = st.seen.states()
+			loops = loops || st.loops || s.divided || s.apart
 		case *graph:
-			r.States = s.g.states()
+			r.States = st.g.states()
 		case *bounded:
-			if s.complete {
+			if st.complete {
 				scope = "" // no execution needs more preemptions
 			}
+			loops = loops || st.loops
 		}
+	}
+	if scope == "" && loops {
+		scope = "executions that end"
 	}
 	switch {
 	case r.Failure != nil && r.Failure.Kind == StepBound && len(r.Failures) == 1:

@@ -54,6 +54,7 @@ type searching struct {
 	executions, pruned, steps, states, fraction atomic.Int64
 	queue                                       *jobQueue     // nil if work is not shared
 	divided                                     bool          // workers share one tree
+	apart                                       bool          // they did before the search was resumed
 	before                                      time.Duration // spent before the search was resumed
 	resumed                                     bool
 	err                                         error
