@@ -22,14 +22,14 @@ const wakeData = ^uint64(0)
 const reapBatch = 32
 
 // How many requests that need not be flushed at once are gathered for one system
-// call: a quarter of those that are in flight, within these bounds. Fewer cost CPU;
-// more leave the device with less to do while they gather: between 1 and 4 and 32
-// lie some 10% of IOPS at depth 16 (BenchmarkRead in package uring).
+// call: half of those that are in flight up to 8, and a quarter of many, within these bounds. Fewer cost CPU,
+// on a virtual disk above all, where each such call is an exit to the host; more leave the device with less
+// to do while they gather (docs/benchmarks.md, the levers).
 const (
-	gatherShare = 4
-	gatherMin   = 4
-	gatherMax   = 32
-	gatherOwn   = 8 // at most where each such call brings completions too
+	gatherMin  = 4
+	gatherHalf = 8 // at most, where it is half of them
+	gatherMax  = 32
+	gatherOwn  = 16 // at most where each such call brings completions too
 )
 
 // registeredFiles is the size of a port's table of files. A file that finds it
@@ -200,7 +200,7 @@ func (p *Port) flushLeft(left uint64) {
 // Expect tells p that about n requests are in flight in it, or on their way back to
 // it through handlers. How many are gathered for one system call depends on it.
 func (p *Port) Expect(n int) {
-	enough := int32(min(max(n/gatherShare, gatherMin), gatherMax))
+	enough := int32(min(max(n/4, min(n/2, gatherHalf), gatherMin), gatherMax))
 	if p.owner != 0 {
 		enough = min(enough, gatherOwn)
 	}
