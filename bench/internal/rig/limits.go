@@ -7,6 +7,7 @@ package rig
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // A Limit is one thing that the project promises of its speed.
@@ -14,6 +15,8 @@ type Limit struct {
 	Row   string  `json:"row"`
 	Text  string  `json:"text"`
 	Value float64 `json:"value"`
+	Low   float64 `json:"low,omitempty"`  // of a ratio: the lowest round's
+	High  float64 `json:"high,omitempty"` // and the highest's
 	Limit float64 `json:"limit"`
 	Most  bool    `json:"most"` // the value is at most the limit, else at least
 	Holds bool    `json:"holds"`
@@ -29,6 +32,9 @@ func (l Limit) String() string {
 	if !l.Holds && value == fmt.Sprintf("%.3g", l.Limit) {
 		value = fmt.Sprintf("%.5g", l.Value) // missed by a little
 	}
+	if l.Low != l.High {
+		value += fmt.Sprintf(" (%.3g-%.3g)", l.Low, l.High)
+	}
 	switch {
 	case l.Open != "":
 		state, value = "OPEN  ", "not measured ("+l.Open+")"
@@ -40,9 +46,10 @@ func (l Limit) String() string {
 
 // A Value is a figure, or a ratio of two.
 type Value struct {
-	V    float64
-	Open string // why there is none
-	Off  bool   // it was not asked for
+	V         float64
+	Low, High float64 // of a ratio taken within rounds: its spread; else both 0
+	Open      string  // why there is none
+	Off       bool    // it was not asked for
 }
 
 // Get returns a peer's median of a figure.
@@ -57,8 +64,37 @@ func (w *Row) Get(peer, figure string) Value {
 	return Value{Open: fmt.Sprintf("%s has no %s", peer, figure)}
 }
 
-// Ratio returns a peer's median of a figure to that of another one.
-func (w *Row) Ratio(peer, to, figure string) Value { return w.Get(peer, figure).To(w.Get(to, figure)) }
+// Ratio returns a peer's figure to that of another one: the median of the ratios within each round, since a machine
+// that others use is faster in one round than in the next, for all peers. Where a round of one of them failed it
+// is the ratio of the medians.
+func (w *Row) Ratio(peer, to, figure string) Value {
+	v := w.Get(peer, figure).To(w.Get(to, figure))
+	if v.Off || v.Open != "" {
+		return v
+	}
+	if pairs := w.Cell(peer).pairs(w.Cell(to), figure); pairs != nil {
+		v.V, v.Low, v.High = median(pairs), pairs[0], pairs[len(pairs)-1]
+	}
+	return v
+}
+
+// pairs returns the ratios of c's figure to that of base in each round, lowest first; nil if it lacks in one.
+func (c *Cell) pairs(base *Cell, figure string) []float64 {
+	if len(c.Failures)+len(base.Failures) > 0 || len(c.Rounds) != len(base.Rounds) || len(c.Rounds) == 0 {
+		return nil
+	}
+	var all []float64
+	for i, m := range c.Rounds {
+		v, ok := m[figure]
+		b, is := base.Rounds[i][figure]
+		if !ok || !is || b == 0 {
+			return nil
+		}
+		all = append(all, v/b)
+	}
+	slices.Sort(all)
+	return all
+}
 
 // To returns the ratio of v to base.
 func (v Value) To(base Value) Value {
@@ -88,7 +124,7 @@ func (l *Limits) add(row, text string, v Value, bound float64, most bool) {
 	if v.Off {
 		return
 	}
-	one := Limit{Row: row, Text: text, Value: v.V, Limit: bound, Most: most, Open: v.Open}
+	one := Limit{Row: row, Text: text, Value: v.V, Low: v.Low, High: v.High, Limit: bound, Most: most, Open: v.Open}
 	if v.Open == "" && !math.IsNaN(v.V) {
 		one.Holds = most && v.V <= bound || !most && v.V >= bound
 	}

@@ -183,7 +183,7 @@ func measured(t *testing.T) *bench {
 
 func TestTable(t *testing.T) {
 	b := measured(t)
-	want := `2026-01-01; v1; 2 to 3 interleaved rounds of 3s, file of 1024 MiB; medians (lowest-highest round); ratios are to the first peer of the row, figure by figure
+	want := `2026-01-01; v1; 2 to 3 interleaved rounds of 3s, file of 1024 MiB; medians (lowest-highest round); ratios, figure by figure, are to the first peer of the row in the same round, and their median
 
 ### A
 
@@ -247,6 +247,39 @@ func TestLimits(t *testing.T) {
 		if got := all[0].String(); got != c.want && !(c.want == "" && all[0].Text == "") {
 			t.Errorf("got %q, want %q", got, c.want)
 		}
+	}
+}
+
+// TestRatioWithinRounds: a machine that slows down for all peers does not change a ratio.
+func TestRatioWithinRounds(t *testing.T) {
+	cell := func(peer string, rounds ...float64) *Cell {
+		c := &Cell{Peer: peer}
+		for _, v := range rounds {
+			c.Rounds = append(c.Rounds, Measurement{KIOPS: v})
+		}
+		c.summarize([]string{KIOPS})
+		return c
+	}
+	w := &Row{Cells: []*Cell{cell("base", 100, 50, 20, 10, 30), cell("twice", 200, 100, 50, 20, 45), cell("fewer", 200, 100), cell("failed", 60, 60, 60, 60), cell("none", 1, 1, 0, 1, 1)}}
+	w.Cell("failed").Failures = []string{"once"}
+	for _, c := range []struct {
+		peer, to string
+		want     string
+	}{
+		{"twice", "base", "holds  r: x 2 (1.5-2.5), want at least 1.5"},
+		{"fewer", "base", "holds  r: x 5, want at least 1.5"},
+		{"failed", "base", "holds  r: x 2, want at least 1.5"},
+		{"base", "none", "holds  r: x 30, want at least 1.5"},
+		{"base", "twice", "MISSED r: x 0.5 (0.4-0.667), want at least 1.5"},
+	} {
+		var all Limits
+		all.AtLeast("r", "x", w.Ratio(c.peer, c.to, KIOPS), 1.5)
+		if got := all[0].String(); got != c.want {
+			t.Errorf("%s to %s: %q, want %q", c.peer, c.to, got, c.want)
+		}
+	}
+	if got := w.ratios("twice", []string{KIOPS, CPU}); got != "2.00, -" {
+		t.Errorf("in the table: %s", got)
 	}
 }
 

@@ -50,7 +50,7 @@ func (r *Report) lines(s Section) [][]string {
 			case len(c.Rounds) == 0:
 				remark = "NOT MEASURED: " + strings.ReplaceAll(c.Failures[len(c.Failures)-1], "|", "/")
 			case c != w.Cells[0]:
-				remark = c.ratios(w.Cells[0], s.Figures)
+				remark = w.ratios(c.Peer, s.Figures)
 			}
 			last = last || remark != "1"
 			lines = append(lines, append(line, remark))
@@ -80,14 +80,14 @@ func (c *Cell) figure(f string) string {
 	}
 }
 
-func (c *Cell) ratios(base *Cell, figures []string) string {
+// ratios prints those of a peer to the first one.
+func (w *Row) ratios(peer string, figures []string) string {
 	var list []string
 	for _, f := range figures {
-		v, ok := c.Median[f]
-		if b := base.Median[f]; ok && b != 0 {
-			list = append(list, fmt.Sprintf("%.2f", v/b))
-		} else {
+		if v := w.Ratio(peer, w.Cells[0].Peer, f); v.Off || v.Open != "" {
 			list = append(list, "-")
+		} else {
+			list = append(list, fmt.Sprintf("%.2f", v.V))
 		}
 	}
 	return strings.Join(list, ", ")
@@ -102,7 +102,7 @@ func plural(n int, noun string) string {
 
 // header says how the figures were made, and how to read them.
 func (r *Report) header() string {
-	return r.origin() + "; medians (lowest-highest round); ratios are to the first peer of the row, figure by figure"
+	return r.origin() + "; medians (lowest-highest round); ratios, figure by figure, are to the first peer of the row in the same round, and their median"
 }
 
 // origin says how the figures were made.
