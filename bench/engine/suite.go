@@ -50,7 +50,11 @@ func specs(file, ram string) []rig.Spec {
 	for _, p := range places {
 		for _, depth := range []int{16, 64} {
 			row := fmt.Sprintf("%s/%d", p, depth)
-			all.add(p, rig.Spec{Section: "depth", Row: row, Peer: "fio", How: "fio", Depth: depth},
+			all.add(p, rig.Spec{Section: "depth", Row: row, Peer: "fio", How: "fio", Depth: depth})
+			if depth == 16 { // as endio does there
+				all.add(p, rig.Spec{Section: "depth", Row: row, Peer: "fio, 8 together", How: "fio", Depth: depth, Count: 8})
+			}
+			all.add(p,
 				rig.Spec{Section: "depth", Row: row, Peer: "caller", How: "caller", Depth: depth},
 				rig.Spec{Section: "depth", Row: row, Peer: "caller, own thread", How: "own", Depth: depth})
 		}

@@ -6,6 +6,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"endio/bench/internal/rig"
@@ -13,7 +14,8 @@ import (
 
 // Peers, by the ways in which they are measured.
 const (
-	fio      = "fio"     // io_uring, fixed buffers, registered files, batches
+	fio      = "fio" // io_uring, fixed buffers, registered files, batches
+	fio8     = "fio, 8 together"
 	osFile   = "os.File" // a goroutine for each of the depth
 	caller   = "caller"  // endio, one goroutine on one queue
 	own      = "caller, own thread"
@@ -41,8 +43,11 @@ func specs(file, ram string) []rig.Spec {
 	add := func(one rig.Spec, peers ...string) {
 		for _, peer := range peers {
 			one.Peer, one.How = peer, peer
-			if peer == own {
+			switch peer {
+			case own:
 				one.How = "own"
+			case fio8:
+				one.How, one.Count = "fio", 8
 			}
 			all = append(all, one)
 		}
@@ -55,8 +60,11 @@ func specs(file, ram string) []rig.Spec {
 	for _, place := range places {
 		for _, write := range []bool{false, true} {
 			for _, depth := range []int{1, 16, 64} {
-				add(rig.Spec{Section: "depth", Row: fmt.Sprintf("%s/%s/%d", place, kinds[write], depth), Place: place, Write: write, Depth: depth},
-					fio, caller, own, task, inline, blocking, osFile)
+				peers := []string{fio, caller, own, task, inline, blocking, osFile}
+				if depth == 16 { // as endio does there
+					peers = slices.Insert(peers, 1, fio8)
+				}
+				add(rig.Spec{Section: "depth", Row: fmt.Sprintf("%s/%s/%d", place, kinds[write], depth), Place: place, Write: write, Depth: depth}, peers...)
 			}
 		}
 	}

@@ -322,7 +322,7 @@ func callerLoop(s Spec, e *endio.Engine, files []*endio.File, meter *meter, rec 
 	defer runtime.UnlockOSThread()
 	o := endio.QueueOptions{Depth: max(2, s.Depth), OwnThread: s.How == "own"}
 	if o.OwnThread {
-		o.Together = min(s.Depth/8, 4)
+		o.Together = min(s.Depth/8, 8)
 	}
 	q, err := e.NewQueue(o)
 	if err != nil {

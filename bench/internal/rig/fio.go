@@ -14,10 +14,14 @@ import (
 	"strconv"
 )
 
-// batchOf returns how many operations fio gives to the kernel together at a depth: a
-// quarter, as endio does by itself. Fewer cost more CPU, and with more the device
-// runs dry.
-func batchOf(depth int) int { return max(1, depth/4) }
+// batchOf returns how many operations fio gives to the kernel together: a quarter of
+// the depth if the spec does not say. Fewer cost more CPU, and with more the device runs dry.
+func batchOf(s Spec) int {
+	if s.Count > 0 {
+		return s.Count
+	}
+	return max(1, s.Depth/4)
+}
 
 // measureFio runs fio on the spec.
 func measureFio(ctx context.Context, s Spec) (Measurement, error) {
@@ -34,7 +38,7 @@ func measureFio(ctx context.Context, s Spec) (Measurement, error) {
 	}
 	out, err := output(ctx, fio, "--name=peer", "--filename="+s.Path, "--rw="+rw, "--bs="+strconv.Itoa(s.Block),
 		"--size="+strconv.FormatInt(s.Bytes, 10), "--direct="+direct, "--ioengine=io_uring", "--fixedbufs=1", "--registerfiles=1",
-		"--iodepth="+strconv.Itoa(s.Depth), "--iodepth_batch_submit="+strconv.Itoa(batchOf(s.Depth)),
+		"--iodepth="+strconv.Itoa(s.Depth), "--iodepth_batch_submit="+strconv.Itoa(batchOf(s)),
 		"--iodepth_batch_complete_min=1", "--iodepth_batch_complete_max="+strconv.Itoa(s.Depth),
 		"--norandommap", "--randrepeat=0", "--invalidate=0", "--time_based", fmt.Sprintf("--runtime=%dms", s.Duration.Milliseconds()),
 		"--output-format=json")

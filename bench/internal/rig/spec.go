@@ -33,7 +33,7 @@ type Spec struct {
 	Block    int           `json:"block"` // bytes of an operation; 0 means 4096
 	Delay    time.Duration `json:"delay"` // Options.TaskDelay
 	Shards   int           `json:"shards"`
-	Count    int           `json:"count"`   // operations, files, or records of a group
+	Count    int           `json:"count"`   // operations, files, records of a group, or what fio submits together
 	Limited  bool          `json:"limited"` // in a control group with a memory limit, if there can be one
 	Cgroup   string        `json:"cgroup"`  // filled in by the rig
 	Duration time.Duration `json:"duration"`
