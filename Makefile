@@ -115,7 +115,7 @@ linear:
 fuzz-fsxlog:
 	go test ./fsxlog -run NONE -fuzz FuzzParse -fuzztime 1m -fuzzminimizetime 1s
 
-# scenarios: every scenario, in four minutes on two processors; findings: docs/findings.md from the runs of the checker;
+# scenarios: every scenario but the slow ones, in four minutes on two processors; findings: docs/findings.md from the runs of the checker;
 # scenarios-slow: those that take long, with a line of progress every 10 s. All cases are exhausted, by seven searches of one to seven million
 # states each, in 24 minutes on a machine that was busy otherwise.
 .PHONY: scenarios scenarios-slow findings findings-current fuzz-scenario
