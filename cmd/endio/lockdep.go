@@ -28,7 +28,7 @@ func (*lockdepReplayCmd) Help() string {
 steps and expected, and a first line that names them. Each row is run from a clean
 state; expected is FAILURE if the validator must report something and SUCCESS if it
 must stay silent. The notation of the steps is in the documentation of the package
-lockdep/selftest, and docs/lockdep.md.
+lockdep/selftest; docs/lockdep.md is about the validator.
 
 Exit code: 0 if all rows agree, 1 if one does not, 2 if the table can not be understood.
 
