@@ -13,7 +13,9 @@ import (
 // bufferAlign is the alignment of buffers: a page, which no device exceeds.
 const bufferAlign = 4096
 
-// AlignedBuffer returns n bytes, aligned for direct I/O on any file.
+// AlignedBuffer returns n bytes at an address that is a multiple of 4096, which is
+// aligned for direct I/O on any file. They are the caller's, and the garbage
+// collector frees them.
 func (e *Engine) AlignedBuffer(n int) []byte { return alignedBytes(n) }
 
 func alignedBytes(n int) []byte {
@@ -33,8 +35,9 @@ type Buffers struct {
 }
 
 // NewBuffers returns a pool of count buffers of size bytes each, which is rounded
-// up to a multiple of 4096. An engine registers up to 16 pools; buffers of
-// further ones, and those that RLIMIT_MEMLOCK does not allow, work unregistered.
+// up to a multiple of 4096; a pool has at most 1 GiB, and an error is [ErrInvalid]. An
+// engine registers up to 16 pools; buffers of further ones, and those that
+// RLIMIT_MEMLOCK does not allow, work unregistered.
 func (e *Engine) NewBuffers(count, size int) (*Buffers, error) {
 	const most = uring.MaxBufferBytes
 	if count < 1 || size < 1 || size > most {
@@ -53,7 +56,8 @@ func (e *Engine) NewBuffers(count, size int) (*Buffers, error) {
 	return b, nil
 }
 
-// Get returns a buffer, or nil if all are taken.
+// Get returns a buffer of the pool's size, or nil if all are taken. It is the
+// caller's until Put. What it holds is what it last held.
 func (b *Buffers) Get() []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -66,7 +70,8 @@ func (b *Buffers) Get() []byte {
 	return p
 }
 
-// Put gives back a buffer that Get returned; its operation has completed.
+// Put gives back a buffer that Get of the same pool returned, once; its operation has
+// completed. It may be cut short (p[:n]) but not at its front.
 func (b *Buffers) Put(p []byte) {
 	b.mu.Lock()
 	b.free = append(b.free, p[:b.size])

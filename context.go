@@ -57,7 +57,7 @@ func (c *Context) Where() Where {
 // Inline.
 func (c *Context) MayBlock() bool { return !c.h.Atomic() }
 
-// Shard returns the number of the shard that runs the handler.
+// Shard returns the number of the shard that runs the handler, from 0.
 func (c *Context) Shard() int { return int(c.h.CPU()) }
 
 // beginTask and endTask bracket a Task handler for the watchdog.

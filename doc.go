@@ -9,7 +9,7 @@
 // where that can't be had). A [File] is opened on an engine. An operation is an
 // [Op]; it is submitted, and later its handler, Op.Done, is called once:
 //
-//	Inline   on the reaper, at once; the handler must not block
+//	Inline   on the reaper, at once; the handler must not block (with [Uncached] as Task)
 //	Task     on a worker of the shard, in batches; the handler may block
 //	Caller   by the goroutine that owns the [Queue], when it next enters it
 //
@@ -28,7 +28,8 @@
 //     [File.Close] wait for all I/O in flight on the inode, through whichever
 //     File or Queue it came, and hold back what comes later until they are done.
 //     They never wait for a handler: an I/O is over for them when the kernel is
-//     done with it.
+//     done with it. (For a queue with [QueueOptions.OwnThread] it is over when the
+//     owner comes.)
 //   - An Inline handler that calls what would block gets [ErrWouldBlock].
 //   - A handler that panics is recovered and reported; its Op counts as completed.
 //

@@ -72,7 +72,8 @@ type inodeRef struct {
 	refs int
 }
 
-// Open returns an engine. Close it when done.
+// Open returns an engine. Close it when done. It fails for options that make no sense,
+// and where [IOUring] was asked for and can't be had.
 func Open(o Options) (*Engine, error) {
 	e := &Engine{
 		opts:   o,
@@ -149,9 +150,12 @@ func (e *Engine) Backend() (b Backend, why string) {
 	return IOUring, ""
 }
 
-// Submit starts operations whose handlers run Inline or as a Task. On an error
-// none of them was started. It does not wait for I/O, and may be called from
-// anywhere; from a handler, [Context.Submit] does the same and batches better.
+// Submit starts operations whose handlers run Inline or as a Task; some may have run
+// when it returns. On an error none of them was started, and all are still the
+// caller's: it is an [*OpError] that says what is wrong with the first that is
+// ([ErrInvalid], [ErrAlignment], [ErrNoHandler], [ErrBusy] and others), or
+// [ErrClosed]. Submit does not wait for I/O, and may be called from anywhere; from a
+// handler, [Context.Submit] does the same and batches better.
 func (e *Engine) Submit(ops ...*Op) error {
 	return e.submit(e.m.Anyone(), e.m.NextCPU(), true, ops)
 }
@@ -197,7 +201,7 @@ func (e *Engine) refused(c machine.Context, ops []*Op) {
 }
 
 // Ready reports whether every Inline and Task handler has run and every file is
-// closed. It makes an Engine what Close waits for.
+// closed. It makes an Engine what Close waits for. It is not for users.
 func (e *Engine) Ready(machine.Context) bool {
 	e.mu.Lock()
 	open := len(e.files)
@@ -207,7 +211,9 @@ func (e *Engine) Ready(machine.Context) bool {
 
 // Close waits for what is in flight and for its handlers, closes the files that
 // are still open, and ends the engine. It fails, and closes nothing, while a
-// [Queue] is open: only its owner can run what it holds.
+// [Queue] is open (only its owner can run what it holds), in an Inline handler
+// ([ErrWouldBlock]) and in a Task handler ([ErrInHandler]). A second call gets
+// [ErrClosed].
 func (e *Engine) Close() error {
 	if e.m.InInline() {
 		return fmt.Errorf("close engine: %w", ErrWouldBlock)

@@ -49,8 +49,10 @@ var (
 	_ io.Closer   = (*File)(nil)
 )
 
-// OpenFile opens name as [os.OpenFile] does. Append mode is refused: operations
-// in flight have no order in which to append.
+// OpenFile opens name as [os.OpenFile] does, if it is a regular file or a block
+// device. Append mode is refused: operations in flight have no order in which to
+// append. Close the file when done. An error is an [*OpError], with [ErrNoDirect] if
+// the file system has no direct I/O and [Direct] was asked for.
 func (e *Engine) OpenFile(name string, flag int, perm fs.FileMode, opts ...FileOption) (*File, error) {
 	refuse := func(err error, hint string) error {
 		return &OpError{Op: "open", Path: name, Off: -1, Len: -1, Err: err, Hint: hint}
@@ -202,26 +204,28 @@ func (f *File) partial(off int64, n int) bool {
 	return f.direct && !f.key.isDevice && (off%f.block != 0 || int64(n)%f.block != 0)
 }
 
-// ReadAt reads len(p) bytes at off, as [io.ReaderAt] wants it. It blocks.
+// ReadAt reads len(p) bytes at off, as [io.ReaderAt] wants it. It blocks, so an Inline
+// handler that calls it gets [ErrWouldBlock]. An error but io.EOF is an [*OpError].
 func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.e.calls.transfer(f, Read, p, off) }
 
-// WriteAt writes p at off, as [io.WriterAt] wants it. It blocks.
+// WriteAt writes p at off, as [io.WriterAt] wants it. It blocks, and fails, as
+// [File.ReadAt] does.
 func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	return f.e.calls.transfer(f, Write, p, off)
 }
 
-// Sync makes all completed writes durable, with the file's metadata.
+// Sync makes all completed writes durable, with the file's metadata. It blocks.
 func (f *File) Sync() error { return f.e.calls.sync(f, Sync) }
 
 // SyncData makes all completed writes durable, with what metadata is needed to
-// read them back.
+// read them back. It blocks.
 func (f *File) SyncData() error { return f.e.calls.sync(f, SyncData) }
 
-// Drain waits until all I/O that was submitted on the inode before is over. I/O
-// submitted meanwhile is held back until then.
+// Drain waits until all I/O that was submitted on the inode before is over, but not
+// for its handlers. I/O submitted meanwhile is held back until then.
 func (f *File) Drain() error { return f.exclusive("drain", -1, -1, func() error { return nil }) }
 
-// Truncate sets the size. All I/O in flight on the inode is over when the size
+// Truncate sets the size in bytes. All I/O in flight on the inode is over when the size
 // changes, and what is submitted meanwhile comes after.
 func (f *File) Truncate(size int64) error {
 	if size < 0 {
@@ -231,7 +235,8 @@ func (f *File) Truncate(size int64) error {
 }
 
 // Fallocate changes the allocation of n bytes at off, as mode says, with the
-// inode drained as for [File.Truncate].
+// inode drained as for [File.Truncate]. On other systems than Linux there is only
+// [FallocAllocate], which makes the file longer and allocates nothing.
 func (f *File) Fallocate(mode FallocMode, off, n int64) error {
 	if off < 0 || n <= 0 || off > math.MaxInt64-n {
 		return &OpError{Op: "fallocate", Path: f.path, Off: off, Len: n, Err: ErrInvalid, Hint: "want an offset of at least 0, a length of at least 1, and no overflow"}
@@ -239,7 +244,8 @@ func (f *File) Fallocate(mode FallocMode, off, n int64) error {
 	return f.exclusive("fallocate", off, n, func() error { return f.fallocate(mode, off, n) })
 }
 
-// PunchHole frees n bytes at off, which then read as zeros; the size stays.
+// PunchHole frees n bytes at off, which then read as zeros; the size stays. It is
+// [File.Fallocate] with two modes, and needs Linux.
 func (f *File) PunchHole(off, n int64) error {
 	return f.Fallocate(FallocPunchHole|FallocKeepSize, off, n)
 }

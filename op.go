@@ -68,14 +68,14 @@ func (w Where) String() string {
 type Op struct {
 	File *File
 	Kind Kind
-	In   Where // ignored by [Queue.Submit], which always means Caller
+	In   Where // where Done runs; ignored by [Queue.Submit], which always means Caller
 
 	// Buf is read into or written from; Bufs, if not nil, is used instead. All of
 	// it is transferred, unless the operation fails or a read meets the end of
 	// the file. On a File with [Direct] each buffer must be aligned.
 	Buf  []byte
 	Bufs [][]byte
-	Off  int64
+	Off  int64 // in the file, in bytes
 
 	// DSync makes a Write durable before it completes, with what metadata is needed
 	// to read it back: as a file opened with O_DSYNC does for every write. On a
@@ -89,7 +89,8 @@ type Op struct {
 	// device runs to its end, and its buffer is the engine's until then.
 	Ctx context.Context
 
-	// Done is the handler. It is called once, where In says.
+	// Done is the handler. It is called once, where In says; on a File with [Uncached]
+	// Inline means Task, for to drop pages may block.
 	Done func(c *Context, op *Op)
 
 	// User is the user's; the engine does not look at it.

@@ -29,14 +29,14 @@ type Options struct {
 	Shards int
 
 	// MaxShards bounds [Engine.SetShards]; 0 means the number of processors, or Shards
-	// if that is more. At most 8192.
+	// if that is more. At most 8192, and so is Shards.
 	MaxShards int
 
 	// Backend asks for one backend; [Auto] takes the best that there is.
 	Backend Backend
 
 	// Depth is how many operations a shard has in the kernel at a time, a power of
-	// two; 0 means 256. More can be submitted: they wait their turn.
+	// two from 2 to 16384; 0 means 256. More can be submitted: they wait their turn.
 	Depth int
 
 	// Threads is how many system calls the engine has under way at a time on the backend
@@ -118,7 +118,9 @@ const (
 	// Uncached goes through the page cache and leaves nothing there (RWF_DONTCACHE,
 	// or the like done by hand where the kernel or file system lacks it). Of a
 	// stream some MiB stay until the next Sync, until Close, or until the file was
-	// idle for 50 ms.
+	// idle for 50 ms. To drop pages may block, so handlers of operations on the file
+	// that are to run Inline run in the Task context. On other systems than Linux it
+	// does nothing.
 	Uncached
 )
 

@@ -15,8 +15,8 @@ import (
 // A Queue is the Caller context of one goroutine, its owner: what the owner
 // submits through it, the owner completes, when it next enters the queue. Only
 // one goroutine may use a Queue at a time. Other goroutines never wait for the
-// owner: the I/O of a queue whose owner is busy elsewhere ends without it, and
-// only the handlers wait.
+// owner, but with [QueueOptions.OwnThread]: the I/O of a queue whose owner is busy
+// elsewhere ends without it, and only the handlers wait.
 type Queue struct {
 	e     *Engine
 	port  *host.Port
@@ -32,8 +32,8 @@ type Queue struct {
 
 // QueueOptions tune [Engine.NewQueue]. The zero value is what most want.
 type QueueOptions struct {
-	// Depth is how many operations the kernel has at a time, a power of two; 0 means
-	// that of the engine. More can be submitted: they wait their turn.
+	// Depth is how many operations the kernel has at a time, a power of two from 2 to
+	// 16384; 0 means that of the engine. More can be submitted: they wait their turn.
 	Depth int
 
 	// OwnThread makes the queue that of the calling thread, to which its goroutine must be
@@ -50,14 +50,14 @@ type QueueOptions struct {
 	OwnThread bool
 
 	// Together lets a Reap of an OwnThread queue that was asked for several handlers wait
-	// for up to so many completions before it runs the first: fewer wake-ups, and the first handler
-	// waits for the last operation of them, so not for files on devices of different
-	// speed. 0 means 1; at most 64.
+	// for up to so many completions before it runs the first. That means fewer wake-ups, but the
+	// first handler waits for the last of these operations: do not use it for files on devices
+	// of different speed. 0 means 1; at most 64.
 	Together int
 }
 
 // NewQueue returns a queue for the calling goroutine, or for another one to which
-// it is handed. Close it when done.
+// it is handed. Close it when done: the engine can't be closed before.
 func (e *Engine) NewQueue(o QueueOptions) (*Queue, error) {
 	if o.Depth == 0 {
 		o.Depth = e.opts.Depth
@@ -101,9 +101,10 @@ func (e *Engine) NewQueue(o QueueOptions) (*Queue, error) {
 }
 
 // Submit starts operations; their handlers run in the Caller context. On an
-// error none of them was started. Called by a handler, it gives the operations
-// to the kernel together with those of the handlers that follow; or after some
-// milliseconds without any, if the handler keeps its goroutine for so long.
+// error none of them was started; errors are those of [Engine.Submit] and
+// [ErrThread]. Called by a handler, it gives the operations to the kernel together
+// with those of the handlers that follow, or after some milliseconds if the
+// handler runs for so long.
 func (q *Queue) Submit(ops ...*Op) error {
 	if q.closed {
 		return fmt.Errorf("submit: queue: %w", ErrClosed)
@@ -135,9 +136,10 @@ func (q *Queue) Submit(ops ...*Op) error {
 // InFlight returns how many operations were submitted whose handlers have not run.
 func (q *Queue) InFlight() int { return q.inFlight }
 
-// Reap runs the handlers of what has completed. It waits until at least n have
-// run, those that Reap calls within handlers run included, or nothing is in
-// flight, and returns how many have. n of 0 does not wait.
+// Reap runs the handlers of what has completed, and returns how many have run. It
+// waits until those are at least n, or until nothing is in flight; with n of 0 it
+// does not wait. A handler may call Reap: what that runs counts for the outer one too.
+// It fails with [ErrClosed], [ErrThread], or [ErrWouldBlock] in an Inline handler.
 func (q *Queue) Reap(n int) (int, error) {
 	if q.closed {
 		return 0, fmt.Errorf("reap: queue: %w", ErrClosed)
@@ -211,15 +213,16 @@ func (q *Queue) checkThread(op string) error {
 // [QueueOptions.OwnThread] asks for.
 func (q *Queue) OwnThread() bool { return q.port.Owner() != 0 }
 
-// RunOne and Ready make a Queue what the waits of its owner help with.
-// They are not for users.
+// RunOne runs the handler of one operation that is over, and reports whether there
+// was one. It is not for users: Reap calls it.
 func (q *Queue) RunOne(c machine.Context) bool { return q.owner.RunOne(c) }
 
-// Ready reports whether RunOne has something to run.
+// Ready reports whether RunOne has something to run. It is not for users.
 func (q *Queue) Ready(c machine.Context) bool { return q.owner.Ready(c) }
 
-// Close drains the queue and closes it. Its handlers can't close it. A queue with
-// [QueueOptions.OwnThread] that has nothing in flight can be closed on any thread.
+// Close drains the queue, which runs its handlers, and closes it. Its handlers can't
+// close it ([ErrInHandler]). A queue with [QueueOptions.OwnThread] that has nothing in
+// flight can be closed on any thread; one that has fails with [ErrThread] on another.
 func (q *Queue) Close() error {
 	if q.closed {
 		return fmt.Errorf("close queue: %w", ErrClosed)

@@ -57,8 +57,8 @@ func (e *Engine) processors() int {
 // SetShards brings n shards online and takes the others offline: what a shard that
 // leaves has in flight is finished, the completions that it has gathered run once
 // on others, and new operations go to those that stay. n is from 1 to
-// [Options.MaxShards]. It may wait as long as handlers and I/O in flight take, so
-// not in an Inline handler. Any goroutine may call it.
+// [Options.MaxShards]. It may wait as long as handlers and I/O in flight take, so in
+// an Inline handler it fails with [ErrWouldBlock]. Any goroutine may call it.
 //
 // An engine with [Options.Shards] of 0 follows the processors that it may use;
 // SetShards ends that, and n of 0 takes it up again.

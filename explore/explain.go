@@ -226,7 +226,8 @@ func (s *searching) replayBy(r *replay) ([]*Failure, *Trace) {
 }
 
 // Replay makes the execution that token stands for, with a trace. The result
-// has the failure, if the execution still fails.
+// has the failure, if the execution still fails. An error says that the token is damaged,
+// or of another program or version, or what is wrong with the options.
 func Replay(p *Program, token string, o Options) (*Result, error) {
 	if p == nil || p.Init == nil {
 		return nil, errors.New("replay: the program has no Init function")

@@ -19,12 +19,15 @@
 // until the leader tells them, or until the leader leaves and one of them takes
 // its place. A goroutine that waits alone is the leader, and depends on no
 // other goroutine being scheduled. A leader that has something else to wait for
-// is brought back by a message on its port.
+// is brought back by a message on its port. A port that is its thread's own has no
+// leader but that thread (own.go).
 //
 // # Locks
 //
 // In the order in which they may nest: a port's reap lock, a Local's section, a
 // shard's lock, a port's submit lock, a wait queue's lock. None is held while
 // waiting in the kernel, and no handler that may block is called under one;
-// Inline handlers are called under the reap lock.
+// Inline handlers are called under the reap lock. Outside of all is a port's lead
+// lock, which its leader holds, in the kernel too; others only try it, but for who
+// closes the port.
 package host
