@@ -39,61 +39,76 @@ func Current() *Task { return nil }
 // lockdep.
 func Default() *Validator { return nil }
 
-// OnReport does nothing without the tag lockdep.
-func OnReport(func(*Report)) (restore func()) { return func() {} }
+// OnReport sends the reports of the Go adapters to f, until restore is called. Without
+// the tag lockdep it does nothing.
+func OnReport(f func(*Report)) (restore func()) { return func() {} }
 
-// Print does nothing without the tag lockdep.
-func Print(io.Writer) (restore func()) { return func() {} }
+// Print writes reports to w. Without the tag lockdep it does nothing.
+func Print(w io.Writer) (restore func()) { return func() {} }
 
-// Slog does nothing without the tag lockdep.
-func Slog(*slog.Logger) (restore func()) { return func() {} }
+// Slog logs reports at level Error. Without the tag lockdep it does nothing.
+func Slog(l *slog.Logger) (restore func()) { return func() {} }
 
-// Panic does nothing without the tag lockdep.
+// Panic panics with each report, on the goroutine that caused it. Without the tag lockdep
+// it does nothing.
 func Panic() (restore func()) { return func() {} }
 
-// FailTests does nothing without the tag lockdep.
-func FailTests(TB) {}
+// FailTests lets tb fail with each report from now until it ends. Without the tag lockdep
+// it does nothing.
+func FailTests(tb TB) {}
 
-// RunTests runs the tests of a package and returns their exit code.
+// RunTests runs the tests of a package and returns the exit code for os.Exit: with the tag
+// lockdep 1 if there was a report that no test took for its own. Call it from TestMain.
 func RunTests(m interface{ Run() int }) int { return m.Run() }
 
-// CheckExited does nothing without the tag lockdep.
+// CheckExited reports goroutines that ended with locks held or events owed, and returns how
+// many there are. Without the tag lockdep it returns 0.
 func CheckExited() int { return 0 }
 
-// SetClass does nothing without the tag lockdep.
-func SetClass[L annotated](L, *Class) {}
+// SetClass gives l a class: call it before the first use. Without the tag lockdep it does
+// nothing.
+func SetClass[L annotated](l L, c *Class) {}
 
-// Init does nothing without the tag lockdep.
-func Init[L annotated](L) {}
+// Init makes the place of this call the class of l. Without the tag lockdep it does
+// nothing.
+func Init[L annotated](l L) {}
 
-// Freed does nothing without the tag lockdep.
-func Freed[L annotated](L) {}
+// Freed says that the memory of l is about to be used for something else: a lock that
+// somebody holds is reported. Without the tag lockdep it does nothing.
+func Freed[L annotated](l L) {}
 
-// LockNested locks m.
+// LockNested locks m as a lock of a subclass, for a second lock of the class of one that is
+// held. Without the tag lockdep it locks m.
 func LockNested(m *Mutex, subclass int) { m.Lock() }
 
-// RWLockNested locks m for writing.
+// RWLockNested locks m for writing, as [LockNested] does.
 func RWLockNested(m *RWMutex, subclass int) { m.Lock() }
 
-// RLockNested locks m for reading.
+// RLockNested locks m for reading, as [LockNested] does.
 func RLockNested(m *RWMutex, subclass int) { m.RLock() }
 
-// LockUnder locks m.
+// LockUnder locks m while nest is held, which every goroutine holds that locks several of
+// m's class. Without the tag lockdep it locks m.
 func LockUnder(m, nest *Mutex) { m.Lock() }
 
-// Disown does nothing without the tag lockdep.
-func Disown[L ownable](L) {}
+// Disown says that the calling goroutine will not unlock what it has locked: another one
+// will, after [Adopt]. Without the tag lockdep it does nothing.
+func Disown[L ownable](l L) {}
 
-// Adopt does nothing without the tag lockdep.
-func Adopt[L ownable](L) {}
+// Adopt says that the calling goroutine holds from now on what another one locked and gave
+// up with [Disown]. Without the tag lockdep it does nothing.
+func Adopt[L ownable](l L) {}
 
-// Owe does nothing without the tag lockdep.
-func Owe[W owable](W) {}
+// Owe says that the calling goroutine has to bring about what w's waiters wait for: a Done,
+// or a Signal. Without the tag lockdep it does nothing.
+func Owe[W owable](w W) {}
 
-// Paid does nothing without the tag lockdep.
-func Paid[W owable](W) {}
+// Paid undoes one [Owe]. Without the tag lockdep it does nothing.
+func Paid[W owable](w W) {}
 
-// An IOMap has no size and its methods compile to nothing without the tag lockdep.
+// An IOMap is the I/O in flight on one object: the task that has to run a completion owes
+// it, and who drains waits; see docs/lockdep.md. Without the tag lockdep it has no size, and
+// its methods compile to nothing.
 type IOMap struct{}
 
 // SetClass does nothing without the tag lockdep.
@@ -114,7 +129,8 @@ func (*IOMap) Wait(*Task) {}
 // WaitHelping does nothing without the tag lockdep.
 func (*IOMap) WaitHelping(*Task) {}
 
-// A Chan is a channel of T.
+// A Chan is a channel of T. Its methods OweSend to WaitRecv tell the validator who owes
+// values or room, and who waits for them: see docs/lockdep.md.
 type Chan[T any] struct{ c chan T }
 
 // NewChan returns a channel with room for size values.
