@@ -32,7 +32,7 @@
 // # Cost
 //
 // The host's share of one I/O in the three contexts is measured by
-// BenchmarkCompletion in package batch; docs/benchmarks.md has the figures.
+// BenchmarkCompletion in package batch; docs/adr/0063 has a figure.
 package machine
 
 import "endio/lockdep"

@@ -83,6 +83,6 @@
 // At most [MaxCPUs] CPUs, and at most [explore.MaxTasks] tasks and interrupts. There is one
 // pool for each CPU (no high priority, no unbound workqueues). Nothing waits for a grace
 // period of RCU, as hotplug does in the kernel after a CPU became inactive, which allows more than can happen. Sources are named at
-// each part: kernel-semantics.md is the description of Linux 6.6 to 7.3 that this
-// package was written from.
+// each part: kernel-semantics.md, which is not in this repository, is the description of
+// Linux 6.6 to 7.3 that this package was written from.
 package sim

@@ -27,6 +27,6 @@
 //
 // In the kernel kiocb.dio_complete shares a union with ki_waitq of buffered reads: the model has a slot of its own, and no buffered reads.
 //
-// Source of the facts: the thread, and the notes A1 to A4 on Linux 6.6 to 7.3.
-// Nothing is copied: the code is written from the description.
+// Source of the facts: the thread, and notes on Linux 6.6 to 7.3 (A1 to A4), which are not
+// in this repository. Nothing is copied: the code is written from the description.
 package callercomp

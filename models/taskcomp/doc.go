@@ -20,6 +20,6 @@
 // completion is deferred once (once more for each stacked layer where
 // PREEMPT_COUNT is off); hotplug ends. More if the scenario wants it.
 //
-// Source of the facts: the two threads, and docs/kernel-semantics notes B1 to B8
-// of Linux 7.3-rc7. Nothing is copied: the code is written from the description.
+// Source of the facts: the two threads, and notes on Linux 7.3-rc7 (B1 to B8), which are
+// not in this repository. Nothing is copied: the code is written from the description.
 package taskcomp
