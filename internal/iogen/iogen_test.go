@@ -97,6 +97,21 @@ func TestRandomPass(t *testing.T) {
 	})
 }
 
+// TestNoRoom checks that a region in which nothing fits is refused.
+func TestNoRoom(t *testing.T) {
+	for _, layout := range []Layout{
+		{Bytes: 4095, MinBytes: 4096, UnitBytes: 4096},
+		{Bytes: 65536, MinBytes: 4096, UnitBytes: 1 << 20, Random: true, Run: 1},
+		{Bytes: 65536, MinBytes: 4096, UnitBytes: 1 << 20, Random: true, Run: 1, Once: true},
+	} {
+		region, err := NewRegion(layout, rand.New(rand.NewPCG(1, 1)))
+		if err == nil {
+			off, size := region.Next(0, 4096)
+			t.Errorf("%+v is taken, and begins with %d bytes at %d", layout, size, off)
+		}
+	}
+}
+
 // TestStaysInside checks that no layout leaves its region or stands still.
 func TestStaysInside(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

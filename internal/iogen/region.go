@@ -55,6 +55,9 @@ func NewRegion(layout Layout, rng *rand.Rand) (*Region, error) {
 	if layout.Bytes < layout.MinBytes {
 		return nil, fmt.Errorf("a region of %d bytes has no room for a block of %d", layout.Bytes, layout.MinBytes)
 	}
+	if layout.Random && layout.Bytes < layout.UnitBytes {
+		return nil, fmt.Errorf("a region of %d bytes is less than one step of random offsets, %d", layout.Bytes, layout.UnitBytes)
+	}
 	r := &Region{Layout: layout, rng: rng, units: layout.Bytes / layout.UnitBytes}
 	if r.Dist == nil {
 		r.Dist = NewUniform(r.units)

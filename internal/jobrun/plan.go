@@ -257,6 +257,11 @@ func (c *Clone) shareOf(t *target, count int) (share, error) {
 	if bytes < block {
 		return share{}, fmt.Errorf("%d bytes at offset %d have no room for a block of %d", max(bytes, 0), start, block)
 	}
+	for dir, align := range job.BlockAlign {
+		if job.Pattern.Random && job.Pattern.Uses[dir] && align > bytes {
+			return share{}, fmt.Errorf("%d bytes at offset %d are less than one step of blockalign=%d", bytes, start, align)
+		}
+	}
 	if t.device && start+bytes > t.found {
 		return share{}, fmt.Errorf("the job ends at byte %d, and the device has %d", start+bytes, t.found)
 	}

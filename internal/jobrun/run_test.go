@@ -292,6 +292,7 @@ func TestPlanErrors(t *testing.T) {
 		{"rw=write\nfilename=none/x\nsize=1m", "does not exist"},
 		{"rw=write\nfilesize=1m\noffset=1m", "0 bytes at offset 1048576 have no room for a block of 4096"},
 		{"rw=write\nsize=8k\nnrfiles=4", "have no room for a block"},
+		{"rw=randwrite\nsize=64k\nblockalign=1m", "65536 bytes at offset 0 are less than one step of blockalign=1048576"},
 		{"rw=write\nsize=1m\noffset=9223372036854775807", "offset 9223372036854775807 and size 1048576 exceed the largest offset"},
 		{"rw=write\nsize=1m\noffset_increment=4611686018427387904\nnumjobs=5", "offset 0 and 2 times offset_increment 4611686018427387904 exceed"},
 		{"rw=write\nsize=1m\nverify=crc32c\noffset=1k", "verify needs offsets that are multiples of 4096"},
