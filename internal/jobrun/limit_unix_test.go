@@ -17,7 +17,7 @@ import (
 )
 
 // TestBuffersTooLarge plans jobs whose buffers do not fit into memory, each alone
-// and only together.
+// and only together, or whose maps of random blocks do not.
 func TestBuffersTooLarge(t *testing.T) {
 	memory := memoryBytes()
 	if memory == 0 {
@@ -27,6 +27,9 @@ func TestBuffersTooLarge(t *testing.T) {
 	half := memory>>31 + 1 // GiB
 	for _, tt := range []struct{ text, want string }{
 		{"[a]\n" + one + "iodepth=32768\n", "takes buffers of 32 TiB"},
+		{"[a]\nrw=randwrite\nbs=1\nsize=1000t\n", "takes maps of 125 TiB"},
+		{"[a]\nrw=randwrite\nbs=1\nsize=8191p\nfilename=a:b\n", "set norandommap"},
+		{"[a]\nrw=randwrite\nbs=1\nsize=1000t\nnorandommap\n", ""},
 		{fmt.Sprintf("[a]\n%siodepth=%d\nnumjobs=2\n", one, half), "lower iodepth, bs or numjobs"},
 		{fmt.Sprintf("[a]\n%siodepth=%d\n[b]\nstonewall\n%siodepth=%d\n", one, half, one, half), ""},
 	} {

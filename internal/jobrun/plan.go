@@ -31,19 +31,36 @@ type Plan struct {
 type Wave struct {
 	Clones []*Clone
 
-	bufferBytes int64 // of all clones
+	takenBytes int64 // of memory, by all clones
 }
 
-// reserve counts the buffers of c, and refuses those that can not fit: the system
+// reserve counts the buffers and maps of c, and refuses those that can not fit: the system
 // may promise more memory than there is, and end the process when it is used.
 func (w *Wave) reserve(c *Clone) error {
-	bytes := int64(c.Job.Depth) * c.maxBlock()
-	w.bufferBytes += bytes
-	if memory := memoryBytes(); memory > 0 && w.bufferBytes > memory {
-		return fmt.Errorf("iodepth=%d with blocks of %d bytes takes buffers of %s, those that run at the same time together %s, and the machine has %s of memory: lower iodepth, bs or numjobs",
-			c.Job.Depth, c.maxBlock(), Bytes(float64(bytes)), Bytes(float64(w.bufferBytes)), Bytes(float64(memory)))
+	buffers, maps := int64(c.Job.Depth)*c.maxBlock(), c.mapBytes()
+	w.takenBytes += buffers + maps
+	memory := memoryBytes()
+	switch {
+	case memory <= 0 || w.takenBytes <= memory:
+		return nil
+	case maps > buffers:
+		return fmt.Errorf("to touch each of its random blocks once takes maps of %s, with all that runs at the same time %s, and the machine has %s of memory: set norandommap, or lower size or numjobs",
+			Bytes(float64(maps)), Bytes(float64(w.takenBytes)), Bytes(float64(memory)))
 	}
-	return nil
+	return fmt.Errorf("iodepth=%d with blocks of %d bytes takes buffers of %s, those that run at the same time together %s, and the machine has %s of memory: lower iodepth, bs or numjobs",
+		c.Job.Depth, c.maxBlock(), Bytes(float64(buffers)), Bytes(float64(w.takenBytes)), Bytes(float64(memory)))
+}
+
+// mapBytes returns what the maps of the clone's random blocks take, or a bound that no machine has.
+func (c *Clone) mapBytes() int64 {
+	const most = 1 << 60
+	total := int64(0)
+	for _, s := range c.shares {
+		if l := c.layout(s); l.Random && l.Once {
+			total = min(total+l.Bytes/l.UnitBytes/8, most)
+		}
+	}
+	return total
 }
 
 // A share is the part of one target that one clone works on.
