@@ -5,6 +5,7 @@ package fiojob
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -53,7 +54,16 @@ func readFile(path string) ([]byte, error) {
 	if info.Mode().IsRegular() && info.Size() > MaxFileBytes {
 		return nil, fmt.Errorf("%s: %d bytes are more than a job file may have (%d)", path, info.Size(), MaxFileBytes)
 	}
-	return os.ReadFile(path)
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	// A pipe or a device does not say how much comes.
+	src, err := io.ReadAll(io.LimitReader(file, MaxFileBytes+1))
+	if err == nil && len(src) > MaxFileBytes {
+		err = fmt.Errorf("%s: there is more than a job file may have (%d bytes)", path, MaxFileBytes)
+	}
+	return src, errors.Join(err, file.Close())
 }
 
 // Parse reads a job file. name is used in messages and to find included files.

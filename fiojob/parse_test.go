@@ -334,6 +334,32 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// TestLoadEndless loads from a pipe into which somebody writes too much.
+func TestLoadEndless(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		_, _ = w.Write(make([]byte, 4*MaxFileBytes)) // whoever reads leaves off
+		_ = w.Close()
+	}()
+	path := fmt.Sprintf("/dev/fd/%d", r.Fd())
+	if _, err := os.Stat(path); err != nil {
+		t.Skip(err)
+	}
+	_, err = Load(path)
+	if err == nil || !strings.Contains(err.Error(), "there is more than a job file may have") {
+		t.Errorf("%v, want that it is too much", err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	<-written
+}
+
 // FuzzParse checks that no text panics, that errors have a place, and that what
 // is accepted keeps the limits that a runner relies on.
 func FuzzParse(f *testing.F) {
