@@ -67,7 +67,8 @@
 // # Environment
 //
 // ${NAME} is replaced by the value of that environment variable. A variable
-// that is not set is an error (fio reads an empty text).
+// that is not set is an error (fio reads an empty text). Values and included files
+// have at most [MaxTextBytes] in all.
 //
 // # Includes
 //

@@ -22,6 +22,10 @@ const MaxIncludeDepth = 4
 // MaxFileBytes is the largest job file that [Load] reads.
 const MaxFileBytes = 1 << 20
 
+// MaxTextBytes is how much text includes and environment variables may add to a
+// job file: files that include others many times would go on for ever.
+const MaxTextBytes = 4 << 20
+
 // An Env is what a job file may ask of the world around it. With the zero Env
 // no variable is set and no file can be included.
 type Env struct {
@@ -124,6 +128,7 @@ type parser struct {
 
 	global  *draft // what [global] sections have set so far
 	section *section
+	added   int // bytes of text from includes and variables
 }
 
 // A section is the one being read.
@@ -225,11 +230,22 @@ func (p *parser) include(pos Pos, path string, depth int) {
 			path, src, err = beside, src2, nil
 		}
 	}
+	if err == nil {
+		err = p.add(len(src) + 1) // nor may it go on for ever with empty files
+	}
 	if err != nil {
 		p.errorf(pos, "include: %v", err)
 		return
 	}
 	p.lines(path, src, depth+1)
+}
+
+// add counts text from elsewhere.
+func (p *parser) add(bytes int) error {
+	if p.added += bytes; p.added > MaxTextBytes {
+		return fmt.Errorf("includes and environment variables have more than %d bytes of text in all", MaxTextBytes)
+	}
+	return nil
 }
 
 // optionLine reads one option into the section.
@@ -323,6 +339,9 @@ func (p *parser) expand(v string) (string, error) {
 		value, set := p.env.LookupEnv(name)
 		if !set {
 			return "", fmt.Errorf("environment variable %s is not set", name)
+		}
+		if err := p.add(len(value)); err != nil {
+			return "", err
 		}
 		out.WriteString(value)
 		v = after

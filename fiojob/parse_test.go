@@ -334,6 +334,43 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// TestMuchAdded has includes of includes, and long variables, many times.
+func TestMuchAdded(t *testing.T) {
+	const want = "includes and environment variables have more than 4194304 bytes of text in all"
+	reads, empty := 0, false
+	env := Env{
+		LookupEnv: func(string) (string, bool) { return strings.Repeat("x", 100<<10), true },
+		ReadFile: func(path string) ([]byte, error) {
+			if reads++; reads > 1<<20 {
+				t.Fatalf("%d files were read", reads)
+			}
+			switch {
+			case path != "iiii":
+				return []byte(strings.Repeat("include "+path+"i\n", 2000)), nil
+			case empty:
+				return nil, nil
+			}
+			return []byte("iodepth=1\n"), nil
+		},
+	}
+	for _, tt := range []struct {
+		text  string
+		empty bool
+		errs  int
+	}{
+		{"[a]\ninclude i\n", false, MaxErrors},
+		{"[a]\ninclude i\n", true, MaxErrors},
+		{"[a]\ndescription=" + strings.Repeat("${X}", 1000) + "\n", false, 1},
+	} {
+		reads, empty = 0, tt.empty
+		_, err := Parse("x.fio", []byte(tt.text), env)
+		var list ErrorList
+		if !errors.As(err, &list) || len(list) != tt.errs || !strings.Contains(list[0].Msg, want) {
+			t.Errorf("%.40q: %.500v, want %q", tt.text, err, want)
+		}
+	}
+}
+
 // TestLoadEndless loads from a pipe into which somebody writes too much.
 func TestLoadEndless(t *testing.T) {
 	r, w, err := os.Pipe()
