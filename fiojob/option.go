@@ -51,7 +51,7 @@ var options = []option{
 	flag("stonewall", func(j *Job) *bool { return &j.Stonewall }, "wait_for_previous"),
 	flag("new_group", func(j *Job) *bool { return &j.NewGroup }),
 	flag("group_reporting", func(j *Job) *bool { return &j.GroupReporting }),
-	count("numjobs", func(j *Job) *int { return &j.NumJobs }, 1, maxClones),
+	count("numjobs", func(j *Job) *int { return &j.NumJobs }, 1, MaxClones),
 	{name: "thread", onSwitch: true, set: ignoreBool}, // every clone is a thread here
 	{name: "kb_base", set: setKBBase},
 	{name: "unit_base", set: setUnitBase},
@@ -59,7 +59,7 @@ var options = []option{
 	list("filename", func(j *Job) *[]string { return &j.Filenames }),
 	list("directory", func(j *Job) *[]string { return &j.Directories }),
 	text("filename_format", func(j *Job) *string { return &j.FilenameFormat }),
-	count("nrfiles", func(j *Job) *int { return &j.FileCount }, 1, maxFiles, "nr_files"),
+	count("nrfiles", func(j *Job) *int { return &j.FileCount }, 1, MaxFiles, "nr_files"),
 	{name: "filesize", set: setFileSize},
 	amount("size", func(j *Job) *Amount { return &j.Size }),
 	amount("io_size", func(j *Job) *Amount { return &j.IOSize }, "io_limit"),
@@ -148,8 +148,8 @@ var directives = []option{
 // Limits of counts. They bound what a slip of the pen can ask of the machine,
 // and are far above what any machine does.
 const (
-	maxClones = 4096    // fio's own limit on jobs
-	maxFiles  = 1 << 20 // each is an open file
+	MaxClones = 4096    // of all jobs of a file: fio's own limit
+	MaxFiles  = 1 << 20 // of all clones that run at the same time: each is an open file
 	maxDepth  = 1 << 15 // operations in flight of one job; a ring's own limit
 	maxCount  = 1<<31 - 1
 )

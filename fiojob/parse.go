@@ -407,6 +407,10 @@ func (p *parser) endSection() {
 	}
 	p.section = nil
 	d := p.global
+	if !s.isGlobal && len(p.file.Jobs) == MaxClones {
+		p.errorf(s.pos, "there are more than %d jobs in the file", MaxClones)
+		return
+	}
 	if !s.isGlobal {
 		d = p.global.clone()
 		d.job.Name, d.job.Pos = s.name, s.pos

@@ -371,6 +371,19 @@ func TestMuchAdded(t *testing.T) {
 	}
 }
 
+// TestManyJobs has as many sections as there may be, and one more.
+func TestManyJobs(t *testing.T) {
+	text := "[global]\nsize=4k\n" + strings.Repeat("[a]\n", MaxClones)
+	file, err := Parse("x.fio", []byte(text), Env{})
+	if err != nil || len(file.Jobs) != MaxClones {
+		t.Fatalf("%d jobs: %v", MaxClones, err)
+	}
+	_, err = Parse("x.fio", []byte(text+"[b]\n"), Env{})
+	if want := fmt.Sprintf("x.fio:%d:1: there are more than %d jobs in the file", MaxClones+3, MaxClones); err == nil || err.Error() != want {
+		t.Errorf("one more: %v, want %q", err, want)
+	}
+}
+
 // TestLoadEndless loads from a pipe into which somebody writes too much.
 func TestLoadEndless(t *testing.T) {
 	r, w, err := os.Pipe()

@@ -32,6 +32,24 @@ type Wave struct {
 	Clones []*Clone
 
 	takenBytes int64 // of memory, by all clones
+	files      int   // that all clones open
+}
+
+// count refuses more clones, and more files of them, than any machine has room for.
+// clones are those of the jobs before.
+func (w *Wave) count(job *fiojob.Job, clones int) error {
+	files := len(job.Filenames)
+	if files == 0 {
+		files = job.FileCount
+	}
+	w.files += files * job.NumJobs
+	switch {
+	case clones+job.NumJobs > fiojob.MaxClones:
+		return fmt.Errorf("with numjobs=%d there are more than %d jobs in all: lower numjobs", job.NumJobs, fiojob.MaxClones)
+	case w.files > fiojob.MaxFiles:
+		return fmt.Errorf("%d files each of %d jobs, with those that run at the same time, are more than %d open files: lower nrfiles or numjobs", files, job.NumJobs, fiojob.MaxFiles)
+	}
+	return nil
 }
 
 // reserve counts the buffers and maps of c, and refuses those that can not fit: the system
@@ -81,6 +99,9 @@ type PlanOptions struct {
 func NewPlan(file *fiojob.File, options PlanOptions) (*Plan, error) {
 	p := &Plan{File: file, targets: map[string]*target{}, run: rand.Uint64()}
 	var id uint32
+	refuse := func(job *fiojob.Job, err error) error {
+		return &fiojob.Error{Pos: job.Pos, Msg: fmt.Sprintf("job %s: %v", job.Name, err)}
+	}
 	for i := range file.Jobs {
 		job := &file.Jobs[i]
 		if options.VerifyOnly {
@@ -95,13 +116,16 @@ func NewPlan(file *fiojob.File, options PlanOptions) (*Plan, error) {
 			p.Waves = append(p.Waves, Wave{})
 		}
 		wave := &p.Waves[len(p.Waves)-1]
+		if err := wave.count(job, int(id)); err != nil {
+			return nil, refuse(job, err)
+		}
 		for n := range job.NumJobs {
 			clone, err := p.clone(job, n, id)
 			if err == nil {
 				err = wave.reserve(clone)
 			}
 			if err != nil {
-				return nil, &fiojob.Error{Pos: job.Pos, Msg: fmt.Sprintf("job %s: %v", job.Name, err)}
+				return nil, refuse(job, err)
 			}
 			wave.Clones = append(wave.Clones, clone)
 			id++

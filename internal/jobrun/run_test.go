@@ -295,6 +295,8 @@ func TestPlanErrors(t *testing.T) {
 		{"rw=randwrite\nsize=64k\nblockalign=1m", "65536 bytes at offset 0 are less than one step of blockalign=1048576"},
 		{"rw=write\nsize=1m\noffset=9223372036854775807", "offset 9223372036854775807 and size 1048576 exceed the largest offset"},
 		{"rw=write\nsize=1m\noffset_increment=4611686018427387904\nnumjobs=5", "offset 0 and 2 times offset_increment 4611686018427387904 exceed"},
+		{"rw=write\nsize=1m\nnumjobs=4000\n[b]\nrw=write\nsize=1m\nnumjobs=97", "with numjobs=97 there are more than 4096 jobs in all"},
+		{"rw=write\nsize=1g\nbs=512\nnrfiles=524288\nnumjobs=3", "524288 files each of 3 jobs, with those that run at the same time, are more than 1048576 open files"},
 		{"rw=write\nsize=1m\nverify=crc32c\noffset=1k", "verify needs offsets that are multiples of 4096"},
 	} {
 		file, err := fiojob.Parse("x.fio", []byte("[global]\ndirectory="+dir+"\n[a]\n"+tt.job+"\n"), fiojob.Env{})
