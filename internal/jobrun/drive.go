@@ -4,6 +4,7 @@ package jobrun
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"endio/fiojob"
@@ -75,7 +76,7 @@ func (c *Clone) finished(now int64) bool {
 		return true
 	case c.trimmed != nil: // its write belongs to it
 		return false
-	case job.Runtime > 0 && now-c.began >= int64(job.RampTime+job.Runtime):
+	case c.left(now) == 0:
 		return true
 	case job.NumberIOs > 0 && c.issued.ios >= job.NumberIOs:
 		return true
@@ -83,6 +84,19 @@ func (c *Clone) finished(now int64) bool {
 		return false
 	}
 	return c.issued.bytes+c.minBlock() > c.totalBytes
+}
+
+// left returns how much of the runtime is left, the ramp included.
+func (c *Clone) left(now int64) time.Duration {
+	if c.Job.Runtime == 0 {
+		return math.MaxInt64
+	}
+	// Both may be as long as there are numbers.
+	ramp, over := c.Job.RampTime, time.Duration(now-c.began)
+	if over < ramp {
+		return ramp - over + min(c.Job.Runtime, math.MaxInt64-(ramp-over))
+	}
+	return max(0, c.Job.Runtime-(over-ramp))
 }
 
 // idleWait is how long a clone with nothing in flight waits for another clone's
@@ -105,6 +119,7 @@ func (c *Clone) fill(ctx context.Context, usage *usage) (wait time.Duration) {
 				if wait == 0 {
 					continue // a trim, which is over already
 				}
+				wait = min(wait, c.left(now)) // and not beyond the end of the job
 				break
 			}
 		} else if c.err != nil || c.stop.Load() {
@@ -251,10 +266,16 @@ func (c *Clone) afterChoice(ctx context.Context, r *Request) {
 		c.over(&c.stats.truncates, func() error { return r.target.shrink(r.File) })
 	}
 	if job.Thinktime > 0 && n%int64(job.ThinktimeBlocks) == 0 {
-		c.drain()
-		sleep(ctx, job.Thinktime-job.ThinktimeSpin)
-		for end := c.clock() + int64(job.ThinktimeSpin); c.clock() < end; {
-		}
+		c.think(ctx)
+	}
+}
+
+// think is the pause that thinktime= asks for. It ends early where the job does.
+func (c *Clone) think(ctx context.Context) {
+	c.drain()
+	sleep(ctx, min(c.Job.Thinktime-c.Job.ThinktimeSpin, c.left(c.clock())))
+	start := c.clock()
+	for spin := min(c.Job.ThinktimeSpin, c.left(start)); time.Duration(c.clock()-start) < spin && !c.stop.Load(); {
 	}
 }
 

@@ -8,11 +8,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"endio/fiojob"
 	"endio/internal/verify"
@@ -474,6 +476,51 @@ func TestRates(t *testing.T) {
 	}
 	if dir, wait := a.direction(3e8); dir != fiojob.Write || wait != 0 {
 		t.Errorf("direction = %v, %v: a read is not due, a write is", dir, wait)
+	}
+}
+
+// TestEndsInTime has jobs that pause for longer than they may run, and one that is
+// stopped while it spins.
+func TestEndsInTime(t *testing.T) {
+	const long = 20 * time.Second // so long takes the test where a pause does not end with its job
+	for _, job := range []string{
+		"rate=1\nruntime=20ms", "rate_iops=1\nnumber_ios=100\nruntime=20ms", "thinktime=20s\nruntime=20ms",
+		"thinktime=20s\nthinktime_spin=20s\nruntime=20ms", "thinktime=20s\nthinktime_spin=20s",
+	} {
+		ctx, cancel := context.WithTimeout(context.Background(), long)
+		engine := newTestEngine()
+		interrupts := !strings.Contains(job, "runtime")
+		engine.hook = func(*testFile, *Request) (int, error, bool) {
+			if interrupts {
+				cancel()
+			}
+			return 0, nil, false
+		}
+		start := time.Now()
+		result, err := Run(ctx, plan(t, t.TempDir(), "[a]\nrw=write\nsize=1m\n"+job+"\n", PlanOptions{}), engine, Options{})
+		cancel()
+		if err := errors.Join(err, result.Failed()); err != nil {
+			t.Errorf("%q: %v", job, err)
+		}
+		if took := time.Since(start); result.Interrupted != interrupts || took >= long {
+			t.Errorf("%q took %v, interrupted %v", job, took, result.Interrupted)
+		}
+	}
+}
+
+// TestLongest has a job whose ramp and runtime are together longer than there are numbers.
+func TestLongest(t *testing.T) {
+	c := plan(t, t.TempDir(), "[a]\nrw=write\nsize=1m\ntime_based\nruntime=100000d\nramp_time=100000d\nstartdelay=100000d\n", PlanOptions{}).Waves[0].Clones[0]
+	day := int64(24 * time.Hour)
+	for now, want := range map[int64]time.Duration{
+		0: math.MaxInt64, 50000 * day: math.MaxInt64, 99999 * day: time.Duration(100001 * day), 100000 * day: time.Duration(100000 * day), math.MaxInt64: time.Duration(200000*day - math.MaxInt64),
+	} {
+		if got := c.left(now); got != want || c.finished(now) {
+			t.Errorf("after %v are left %v, want %v; finished %v", time.Duration(now), got, want, c.finished(now))
+		}
+	}
+	if part := c.done(time.Duration(50000 * day)); part < 0.16 || part > 0.17 {
+		t.Errorf("a sixth of the time is %v of it", part)
 	}
 }
 

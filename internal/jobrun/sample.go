@@ -141,7 +141,7 @@ func (s *sampler) snapshot() Snapshot {
 func (c *Clone) done(elapsed time.Duration) float64 {
 	part := 0.0
 	if limit := c.Job.Runtime; limit > 0 {
-		part = float64(elapsed) / float64(limit+c.Job.RampTime+c.Job.StartDelay)
+		part = float64(elapsed) / (float64(limit) + float64(c.Job.RampTime) + float64(c.Job.StartDelay))
 	}
 	if expected := c.live.expected.Load() * int64(c.Job.Loops); expected > 0 {
 		moved := int64(0)
