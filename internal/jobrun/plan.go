@@ -23,8 +23,9 @@ type Plan struct {
 	File  *fiojob.File
 	Waves []Wave
 
-	targets map[string]*target // by absolute path
-	run     uint64             // identifies this run in verified data
+	targets  map[string]*target // by absolute path
+	journals map[string]*target // whose they are, by absolute path
+	run      uint64             // identifies this run in verified data
 }
 
 // A Wave is the clones that run at the same time.
@@ -97,7 +98,7 @@ type PlanOptions struct {
 // NewPlan looks at the files that the jobs of file name, without changing any,
 // and works out who does what. An error says which job can not run and why.
 func NewPlan(file *fiojob.File, options PlanOptions) (*Plan, error) {
-	p := &Plan{File: file, targets: map[string]*target{}, run: rand.Uint64()}
+	p := &Plan{File: file, targets: map[string]*target{}, journals: map[string]*target{}, run: rand.Uint64()}
 	var id uint32
 	refuse := func(job *fiojob.Job, err error) error {
 		return &fiojob.Error{Pos: job.Pos, Msg: fmt.Sprintf("job %s: %v", job.Name, err)}
@@ -151,7 +152,7 @@ func (p *Plan) clone(job *fiojob.Job, n int, id uint32) (*Clone, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		if err := t.join(job, s, i); err != nil {
+		if err := errors.Join(t.join(job, s, i), p.keep(t)); err != nil {
 			return nil, err
 		}
 		c.shares = append(c.shares, s)
@@ -214,6 +215,9 @@ func (p *Plan) target(path string) (*target, error) {
 	if t := p.targets[abs]; t != nil {
 		return t, nil
 	}
+	if t := p.journals[abs]; t != nil {
+		return nil, fmt.Errorf("%s is the journal of %s: keep them apart", path, t.path)
+	}
 	t := &target{path: path}
 	info, err := os.Stat(path)
 	switch {
@@ -236,6 +240,25 @@ func (p *Plan) target(path string) (*target, error) {
 	}
 	p.targets[abs] = t
 	return t, nil
+}
+
+// keep refuses a journal of t that would overwrite another one, or what a job works on.
+func (p *Plan) keep(t *target) error {
+	if t.journal == "" {
+		return nil
+	}
+	abs, err := filepath.Abs(t.journal)
+	if err != nil {
+		return err
+	}
+	switch other := p.journals[abs]; {
+	case p.targets[abs] != nil:
+		return fmt.Errorf("journal=%s is a file that the jobs work on: keep them apart", t.journal)
+	case other != nil && other != t:
+		return fmt.Errorf("%s: journal=%s is that of %s: name one for each, or what one of them acknowledged is lost", t.path, t.journal, other.path)
+	}
+	p.journals[abs] = t
+	return nil
 }
 
 func kindOf(mode fs.FileMode) string {

@@ -315,6 +315,26 @@ func TestPlanErrors(t *testing.T) {
 	}
 }
 
+// TestJournalsApart plans jobs whose journals would overwrite each other, or their data.
+func TestJournalsApart(t *testing.T) {
+	const one = "rw=write\nsize=64k\nverify=crc32c\nsync=dsync\n"
+	t.Chdir(t.TempDir())
+	for _, tt := range []struct{ job, want string }{
+		{"[global]\n" + one + "#endio: journal=j\n[a]\n[b]\nstonewall\n", "job b: b.0.0: journal=j is that of a.0.0: name one for each"},
+		{"[a]\n" + one + "filename=f\n#endio: journal=./f\n", "job a: journal=./f is a file that the jobs work on"},
+		{"[a]\n" + one + "#endio: journal=f\n[b]\nrw=read\nsize=64k\nfilename=f\n", "job b: f is the journal of a.0.0"},
+		{"[a]\n" + one + "nrfiles=2\nfilename_format=$filenum\n#endio: journal=j\n[b]\nstonewall\n" + one + "filename=0\n#endio: journal=j\n", ""},
+	} {
+		file, err := fiojob.Parse("x.fio", []byte(tt.job), fiojob.Env{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = NewPlan(file, PlanOptions{}); tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%q: %v, want %q", tt.job, err, tt.want)
+		}
+	}
+}
+
 // TestInterrupt checks that a cancelled run stops, has nothing in flight and
 // reports what it did.
 func TestInterrupt(t *testing.T) {
