@@ -7,7 +7,25 @@ import (
 	"testing"
 
 	"endio/explore"
+	"endio/internal/decide"
+	"endio/scenario"
 )
+
+// TestNoSteps renders the trace of what fails before its first step, or of a token that has none.
+func TestNoSteps(t *testing.T) {
+	for _, f := range []*explore.Failure{nil, {Kind: explore.BadProgram, Text: "too many tasks"}} {
+		a := &decide.Answer{File: &scenario.File{Name: "x.scn"}, Trace: &explore.Trace{}, Failure: f}
+		if svg, err := SVG(a); err != nil || !strings.Contains(svg, "0 steps") {
+			t.Errorf("SVG: %v\n%s", err, svg)
+		}
+		if _, err := Perfetto(a); err != nil {
+			t.Errorf("Perfetto: %v", err)
+		}
+		if text := Text(a); !strings.HasSuffix(text, "source\n") {
+			t.Errorf("Text: %q", text)
+		}
+	}
+}
 
 // TestColumns renders a trace made by hand: what is held, a CPU that goes down, and the end.
 func TestColumns(t *testing.T) {

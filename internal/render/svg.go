@@ -183,8 +183,10 @@ func (d *drawing) steps() {
 			d.text(d.laneX(r.lane)+30, y+(k+1)*svgNote, `fill="#555" font-style="italic" font-size="10"`, n)
 		}
 	}
-	last := len(d.rows) - 1
-	d.y = d.rowY(last) + svgRow + d.extra(last) + 10
+	d.y = d.top + 10
+	if last := len(d.rows) - 1; last >= 0 { // there may be no step at all
+		d.y = d.rowY(last) + svgRow + d.extra(last) + 10
+	}
 }
 
 // legend says what the marks and colours mean.
