@@ -407,6 +407,9 @@ func (p *parser) config() {
 		return
 	}
 	p.f.Configs = p.list("configuration", append(names(configNames), "all"))
+	if i := slices.IndexFunc(p.toks, func(t token) bool { return t.text == "all" }); i >= 0 && !p.failed {
+		p.fail(p.toks[i].pos, "all stands alone: write config all, or name configurations")
+	}
 }
 
 // define takes the name of something new.
