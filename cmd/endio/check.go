@@ -502,11 +502,18 @@ func (k *checkCmd) write(c *console, files int) error {
 		_, err := c.out.Write(append(k.pictures[0].data, '\n'))
 		return err
 	}
+	taken := map[string]bool{}
 	for _, p := range k.pictures {
 		name := string(k.Out)
 		if len(k.pictures) > 1 {
 			name = p.name(string(k.Out), files > 1)
 		}
+		// Files of the same name in two directories have pictures of the same name.
+		for base, n := name, 2; taken[name]; n++ {
+			ext := filepath.Ext(base)
+			name = fmt.Sprintf("%s-%d%s", strings.TrimSuffix(base, ext), n, ext)
+		}
+		taken[name] = true
 		if err := os.WriteFile(name, p.data, 0o644); err != nil {
 			return err
 		}

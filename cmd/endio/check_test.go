@@ -246,6 +246,28 @@ func TestCheckPictures(t *testing.T) {
 	}
 }
 
+// TestCheckPicturesOfNamesakes: no picture overwrites another one.
+func TestCheckPicturesOfNamesakes(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"check", "--config", "coop", "--trace", "svg", "-o", filepath.Join(dir, "why.svg")}
+	for _, sub := range []string{"a", "b", "c"} {
+		name := filepath.Join(dir, sub, "q.scn")
+		if err := errors.Join(os.Mkdir(filepath.Join(dir, sub), 0o755), os.WriteFile(name, []byte("title of "+sub+"\n"+whoWaits), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, name)
+	}
+	var out, errs bytes.Buffer
+	if code := run(args, &out, &errs); code != exitOK {
+		t.Fatalf("exit %d\n%s%s", code, &out, &errs)
+	}
+	for sub, name := range map[string]string{"a": "why-q-6.6-rc-lazy-coop.svg", "b": "why-q-6.6-rc-lazy-coop-2.svg", "c": "why-q-6.6-rc-lazy-coop-3.svg"} {
+		if svg, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !strings.Contains(string(svg), "of "+sub+"<") {
+			t.Errorf("%s: %v, want the picture of %s", name, err, sub)
+		}
+	}
+}
+
 // TestCheckHeadlines wants the chain of who waits for whom in one line.
 func TestCheckHeadlines(t *testing.T) {
 	for _, c := range []struct{ name, text, version, config, want string }{
