@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"endio"
+	"endio/machine/host"
 )
 
 func TestParse(t *testing.T) {
@@ -188,6 +189,21 @@ func TestReplayDetects(t *testing.T) {
 				t.Errorf("got %v, want a mismatch: %s", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestReplayWithoutFile takes the file away before it is opened again.
+func TestReplayWithoutFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	remove := func(*host.Request) bool { _ = os.Remove(path); return false }
+	e, err := endio.Open(endio.Options{Faults: &host.Faults{Rules: []host.FaultRule{{Match: remove}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	_, err = Replay(e, []Op{{Line: 1, Kind: Write, Len: 0x100, CloseOpen: true}}, Options{Path: path, By: ByInline})
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "line 1") {
+		t.Errorf("%v, want that there is no file", err)
 	}
 }
 

@@ -70,7 +70,10 @@ func Replay(e *endio.Engine, ops []Op, o Options) (Result, error) {
 			break
 		}
 	}
-	err = errors.Join(err, q.Close(), r.f.Close())
+	err = errors.Join(err, q.Close())
+	if r.f != nil { // else it could not be opened again
+		err = errors.Join(err, r.f.Close())
+	}
 	if err == nil {
 		err = r.last(ops)
 	}
