@@ -73,8 +73,9 @@ func (b *Buffers) Get() []byte {
 // Put gives back a buffer that Get of the same pool returned, once; its operation has
 // completed. It may be cut short (p[:n]) but not at its front.
 func (b *Buffers) Put(p []byte) {
+	p = p[:b.size] // panics if it is no such buffer, so before the lock
 	b.mu.Lock()
-	b.free = append(b.free, p[:b.size])
+	b.free = append(b.free, p)
 	b.mu.Unlock()
 }
 
