@@ -5,6 +5,7 @@ package render
 import (
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"endio/explore"
 	"endio/internal/decide"
@@ -23,6 +24,23 @@ func TestNoSteps(t *testing.T) {
 		}
 		if text := Text(a); !strings.HasSuffix(text, "source\n") {
 			t.Errorf("Text: %q", text)
+		}
+	}
+}
+
+// TestWrap breaks text without spaces: never within a character, or a picture is no XML.
+func TestWrap(t *testing.T) {
+	for _, s := range []string{strings.Repeat("磁", 100), strings.Repeat("é", 101), "a" + strings.Repeat("é", 101), "aa bb " + strings.Repeat("é", 101), strings.Repeat("x", 99)} {
+		for chars := 4; chars < 50; chars++ {
+			lines := wrap(s, chars)
+			if strings.ReplaceAll(strings.Join(lines, ""), " ", "") != strings.ReplaceAll(s, " ", "") {
+				t.Errorf("%d: %q became %q", chars, s, lines)
+			}
+			for _, l := range lines {
+				if !utf8.ValidString(l) || len(l) > chars {
+					t.Fatalf("%d: line %q of %q", chars, l, s)
+				}
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html"
 	"strings"
+	"unicode/utf8"
 
 	"endio/internal/decide"
 )
@@ -247,13 +248,14 @@ func cut(s string, chars int) string {
 	return s
 }
 
-// wrap breaks s into lines of at most chars characters, at spaces where it can.
+// wrap breaks s into lines of at most chars bytes, at spaces where it can, and never within a character.
 func wrap(s string, chars int) []string {
 	var out []string
 	for len(s) > chars {
 		at := strings.LastIndex(s[:chars], " ")
 		if at <= 0 {
-			at = chars
+			for at = chars; at > 1 && !utf8.RuneStart(s[at]); at-- {
+			}
 		}
 		out = append(out, s[:at])
 		s = strings.TrimPrefix(s[at:], " ")
