@@ -3,9 +3,12 @@
 package explore
 
 import (
+	"encoding/binary"
 	"encoding/gob"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -14,9 +17,9 @@ import (
 )
 
 // checkpointVersion changes when old files can't be read any more.
-const checkpointVersion = 1
+const checkpointVersion = 2
 
-// A checkpoint is a search that was stopped, as it is written to a file.
+// A checkpoint is a search that was stopped, as it is written to a file, with a checksum behind it.
 type checkpoint struct {
 	Version  int
 	Program  string
@@ -285,7 +288,11 @@ func (c *checkpoint) write(path string) error {
 		return fmt.Errorf("write checkpoint %s: %w", path, err)
 	}
 	defer os.Remove(f.Name()) // fails after the rename, as it should
-	err = gob.NewEncoder(f).Encode(c)
+	sum := crc32.New(castagnoli)
+	err = gob.NewEncoder(io.MultiWriter(f, sum)).Encode(c)
+	if err == nil {
+		err = binary.Write(f, binary.LittleEndian, sum.Sum32())
+	}
 	if err == nil {
 		err = f.Sync()
 	}
@@ -301,6 +308,29 @@ func (c *checkpoint) write(path string) error {
 	return nil
 }
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// unchanged returns nil if the file is as it was written, and goes back to its start. What
+// is in it must fit together, or the search would panic, or leave something out.
+func unchanged(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	sum, want := crc32.New(castagnoli), uint32(0)
+	if _, err := io.CopyN(sum, f, info.Size()-4); err != nil {
+		return err
+	}
+	if err := binary.Read(f, binary.LittleEndian, &want); err != nil {
+		return err
+	}
+	if sum.Sum32() != want {
+		return errors.New("its checksum is wrong")
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return err
+}
+
 // readCheckpoint reads the file of an earlier search. It returns nil if there is
 // none.
 func (s *searching) readCheckpoint() (*checkpoint, error) {
@@ -314,7 +344,11 @@ func (s *searching) readCheckpoint() (*checkpoint, error) {
 	}
 	defer f.Close()
 	c := &checkpoint{}
-	if err := gob.NewDecoder(f).Decode(c); err != nil {
+	err = unchanged(f)
+	if err == nil {
+		err = gob.NewDecoder(f).Decode(c)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read checkpoint %s: damaged, or not a checkpoint: %w", path, err)
 	}
 	for _, m := range []struct {

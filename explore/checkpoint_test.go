@@ -4,8 +4,10 @@ package explore
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -204,6 +206,38 @@ func TestCheckpointErrors(t *testing.T) {
 	o.Checkpoint = ""
 	if _, err := Explore(context.Background(), p, o); err == nil || !strings.Contains(err.Error(), "option Resume needs") {
 		t.Errorf("resume without a file: %v", err)
+	}
+}
+
+// TestDamagedCheckpoint changes a bit of a checkpoint, here and there, and cuts it.
+func TestDamagedCheckpoint(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "search")
+	for _, s := range []Strategy{Optimal(), Cached()} {
+		o := Options{Strategy: s, MaxExecutions: 40, Checkpoint: file}
+		if _, err := Explore(context.Background(), busy(3, 3), o); err != nil {
+			t.Fatal(err)
+		}
+		whole, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Resume, o.MaxExecutions = true, 41
+		resume := func(what string, data []byte) {
+			if err := os.WriteFile(file, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := Explore(context.Background(), busy(3, 3), o); err == nil || !strings.Contains(err.Error(), "damaged, or not a checkpoint") {
+				t.Errorf("%s, %s: %v, %v, want that it is damaged", s.name, what, r, err)
+			}
+		}
+		for at := 0; at < len(whole); at += 1 + len(whole)/100 {
+			spoilt := slices.Clone(whole)
+			spoilt[at] ^= 1 << (at % 8)
+			resume(fmt.Sprintf("bit of byte %d of %d", at, len(whole)), spoilt)
+		}
+		for _, n := range []int{0, 3, 4, len(whole) / 2, len(whole) - 1} {
+			resume(fmt.Sprintf("%d bytes of %d", n, len(whole)), whole[:n])
+		}
 	}
 }
 
