@@ -53,6 +53,7 @@ type Clone struct {
 	writes    int         // since the loop began
 	wrote     bool        // the last operation was a write, so that a sync may be due
 	durable   []ack       // completed, waiting for a sync
+	distinct  int         // acks in durable when it had the last one of each unit only
 	acks      [][]ack     // spare slices for Request.trace.covers
 	measuring bool        // false during the ramp
 	err       error       // the first one; ends the clone

@@ -5,6 +5,7 @@ package jobrun
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"endio/fiojob"
@@ -99,6 +100,33 @@ func (c *Clone) completeWrite(r *Request) {
 	for i, generation := range c.generations {
 		c.durable = append(c.durable, ack{target: t, offset: r.Off + int64(i)*unit, generation: generation})
 	}
+	if len(c.durable) > 2*c.distinct+keptAcks {
+		c.forgetOldAcks()
+	}
+}
+
+// keptAcks is how many acks more than units a clone may keep.
+const keptAcks = 1024
+
+// forgetOldAcks keeps of the writes that wait to be durable the last one of each unit: what makes it
+// durable replaces the others. A job that seldom syncs would else keep all that it has written.
+func (c *Clone) forgetOldAcks() {
+	type unit struct {
+		target *target
+		offset int64
+	}
+	seen := make(map[unit]bool, c.distinct)
+	kept := len(c.durable)
+	for i := len(c.durable) - 1; i >= 0; i-- {
+		a := c.durable[i]
+		if u := (unit{a.target, a.offset}); !seen[u] {
+			seen[u] = true
+			kept--
+			c.durable[kept] = a
+		}
+	}
+	c.durable = slices.Delete(c.durable, 0, kept)
+	c.distinct = len(c.durable)
 }
 
 // acknowledge notes in the journals that writes are durable.

@@ -441,6 +441,24 @@ func TestAcknowledgedOnlyWhenDurable(t *testing.T) {
 	}
 }
 
+// TestAcksOfOneUnit writes few blocks many times between syncs: what waits for the sync is kept once for each block, and
+// what is acknowledged is the last write.
+func TestAcksOfOneUnit(t *testing.T) {
+	dir := t.TempDir()
+	text := "[a]\nioengine=io_uring\niodepth=8\nrw=randwrite\nnorandommap\nsize=64k\nio_size=64m\nfilename=f\nverify=crc32c\ndo_verify=0\nend_fsync=1\n#endio: journal=" + filepath.Join(dir, "journal") + "\n"
+	_, r := run(t, newTestEngine(), dir, text)
+	if n := cap(r.Plan.Waves[0].Clones[0].durable); n > 4*keptAcks {
+		t.Errorf("room for %d writes was needed, want at most %d", n, 4*keptAcks)
+	}
+	r, err := Run(context.Background(), plan(t, dir, text, PlanOptions{VerifyOnly: true}), newTestEngine(), Options{})
+	if err != nil || r.Failed() != nil {
+		t.Fatal(err, r.Failed())
+	}
+	if v := r.Plan.Waves[0].Clones[0].stats.verified; v.Acknowledged != 16 || v.Units != 16 {
+		t.Errorf("%+v, want all of 16 units", v)
+	}
+}
+
 // TestVerifyOnly checks a job's data from another run, without a journal.
 func TestVerifyOnly(t *testing.T) {
 	dir := t.TempDir()
