@@ -177,7 +177,7 @@ func (r *Ring) submit(flags uint32) (int, error) {
 // [ErrTimeout]. Signals do not end the wait. The caller must be the only one
 // that reaps. n is cut down to the size of the completion queue. Sides: S and C.
 func (r *Ring) SubmitAndWait(n int, timeout time.Duration) (int, error) {
-	want := min(uint32(max(n, 0)), uint32(len(r.cqes)))
+	want := uint32(min(max(n, 0), len(r.cqes)))
 	if want == 0 || timeout == 0 {
 		return r.submitAndPoll(want)
 	}

@@ -184,6 +184,10 @@ func TestTimedWait(t *testing.T) {
 		if _, err := r.SubmitAndWait(1, 0); !errors.Is(err, syscall.ETIME) {
 			t.Errorf("SubmitAndWait(1, 0) on an idle ring = %v, want ETIME", err)
 		}
+		bits := 32 // more than 32 bits hold, where an int has more
+		if _, err := r.SubmitAndWait(max(1, 1<<bits), time.Millisecond); !errors.Is(err, syscall.ETIME) {
+			t.Errorf("SubmitAndWait(1<<32) on an idle ring = %v, want ETIME", err)
+		}
 		if err := r.Wait(1, time.Millisecond); err != nil && !errors.Is(err, syscall.ETIME) {
 			t.Errorf("Wait on an idle ring = %v, want ETIME or nil", err)
 		}
