@@ -215,6 +215,9 @@ func scenarioFiles(arg string) ([]string, error) {
 		return []string{arg}, nil
 	}
 	var names []string
+	if l, err := os.Lstat(dir); err == nil && l.Mode()&fs.ModeSymlink != 0 {
+		dir += string(filepath.Separator) // or the walk would end at the link
+	}
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".scn") {
 			return err

@@ -53,6 +53,12 @@ func TestCheckDirectory(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), "1 case, 1 as expected") {
 		t.Errorf("%s, %v", out, err)
 	}
+	link := filepath.Join(t.TempDir(), "scenarios")
+	check(t, os.Symlink(dir, link))
+	out, err = command(t, "check", link).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "1 case, 1 as expected") {
+		t.Errorf("a link to the directory: %s, %v", out, err)
+	}
 	check(t, os.Symlink("nowhere", filepath.Join(dir, "dangling.scn")))
 	out, err = command(t, "check", dir).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "dangling.scn") {
