@@ -122,11 +122,14 @@ func (k *calls) transfer(f *File, kind Kind, p []byte, off int64) (int, error) {
 // move does a transfer, on whose inode an I/O has begun.
 func (k *calls) move(f *File, kind Kind, p []byte, off int64) (int, error) {
 	n, err := k.moveAll(f, kind, p, off)
-	k.done[kind].add(n, failure(err))
 	if u := f.uncached; u != nil {
 		u.note(kind, off, n)
 		u.settle(kind)
+		if err == nil {
+			err = u.told(kind, false)
+		}
 	}
+	k.done[kind].add(n, failure(err))
 	return n, err
 }
 
@@ -222,17 +225,20 @@ func (k *calls) sync(f *File, kind Kind) error {
 	}
 	for tries := 0; ; tries++ {
 		res := k.do(op, f, nil, 0, 0, false)
-		if res >= 0 {
-			k.done[kind].add(0, false)
-			if f.uncached != nil {
-				f.uncached.settle(kind)
-			}
-			return nil
+		if errno := syscall.Errno(-res); res < 0 && (errno == syscall.EINTR || errno == syscall.ECANCELED && tries < maxTries) {
+			continue
 		}
-		errno := syscall.Errno(-res)
-		if errno != syscall.EINTR && (errno != syscall.ECANCELED || tries >= maxTries) {
-			k.done[kind].add(0, true)
-			return f.opError(kind.String(), -1, -1, 0, errno)
+		var err error
+		if res < 0 {
+			err = syscall.Errno(-res)
+		} else if f.uncached != nil {
+			f.uncached.settle(kind)
+			err = f.uncached.told(kind, false)
 		}
+		k.done[kind].add(0, err != nil)
+		if err != nil {
+			err = f.opError(kind.String(), -1, -1, 0, err)
+		}
+		return err
 	}
 }

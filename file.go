@@ -3,6 +3,7 @@
 package endio
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -98,7 +99,7 @@ func (e *Engine) OpenFile(name string, flag int, perm fs.FileMode, opts ...FileO
 		return nil, errors.Join(refuse(err, ""), osFile.Close())
 	}
 	if all == Uncached {
-		f.setUncached()
+		f.setUncached(flag)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -275,7 +276,9 @@ func (f *File) exclusive(op string, off, n int64, do func() error) error {
 }
 
 // Close waits for all I/O in flight on the inode, and closes the file. What was
-// submitted on this File and held back meanwhile completes with [ErrClosed].
+// submitted on this File and held back meanwhile completes with [ErrClosed]. With
+// [Uncached] it waits for write-back, too, and an error of that which no Sync has
+// returned is its error; the file is closed all the same.
 func (f *File) Close() error {
 	if f.e.m.InInline() {
 		return f.opError("close", -1, -1, 0, ErrWouldBlock)
@@ -289,10 +292,11 @@ func (f *File) Close() error {
 	}
 	// What had begun is over, and what begins from now on sees closed.
 	f.host.Forget()
+	var err error
 	if f.uncached != nil {
-		f.uncached.close()
+		err = f.uncached.close()
 	}
-	err := f.f.Close()
+	err = cmp.Or(err, f.f.Close())
 	f.inode.Admit(c)
 	e := f.e
 	e.mu.Lock()

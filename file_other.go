@@ -64,10 +64,11 @@ type uncached struct{}
 
 func (*uncached) note(Kind, int64, int) {}
 func (*uncached) settle(Kind)           {}
-func (*uncached) close()                {}
+func (*uncached) told(Kind, bool) error { return nil }
+func (*uncached) close() error          { return nil }
 
 // setUncached does nothing: there is no portable way around the page cache.
-func (f *File) setUncached() {}
+func (f *File) setUncached(int) {}
 
 func (f *File) flags(Kind) uring.RWFlags      { return 0 }
 func (f *File) plainCache(uring.RWFlags) bool { return false }

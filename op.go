@@ -519,6 +519,11 @@ func endOp(mc machine.Context, b *bio.Bio) {
 			return
 		}
 		f.uncached.settle(op.Kind)
+		if b.Err == nil {
+			if err := f.uncached.told(op.Kind, op.DSync); err != nil {
+				b.Err = f.opError(op.Kind.String(), op.Off, int64(op.want), int64(op.N), err)
+			}
+		}
 	}
 	op.Err = b.Err
 	op.call(c, hc)

@@ -35,11 +35,13 @@ const errNotSupported = syscall.EOPNOTSUPP
 // drops each folio as it has been read, on its own (bench/engine, Linux 6.18).
 type uncached struct {
 	fd     int
+	dsync  bool        // the file was opened with O_DSYNC or O_SYNC
 	refuse atomic.Bool // the file system refused RWF_DONTCACHE
 
 	// sweepMu is held by whoever waits and drops, and by Close.
 	sweepMu lockdep.Mutex
-	closed  bool   // guarded by sweepMu, as the next two
+	closed  bool   // guarded by sweepMu, as the next three
+	lost    error  // of write-back: see drop
 	touched []span // what was dropped, rounded outwards; overlaps are rare
 	merged  int    // len(touched) when it had none
 	stuck   bool   // patience was in vain the last time
@@ -85,8 +87,8 @@ const (
 )
 
 // setUncached makes f leave nothing in the page cache.
-func (f *File) setUncached() {
-	f.uncached = &uncached{fd: f.host.FD}
+func (f *File) setUncached(flag int) {
+	f.uncached = &uncached{fd: f.host.FD, dsync: flag&unix.O_DSYNC != 0}
 }
 
 // flags returns the flags of the next transfer.
@@ -136,6 +138,20 @@ func (u *uncached) note(kind Kind, off int64, n int) {
 	}
 }
 
+// told returns, once, the error of a write-back that a sweep has waited for, if an operation
+// of that kind, which has succeeded, was to make data durable. It waits for the sweep that
+// runs, which may have taken the error from the kernel and not told yet.
+func (u *uncached) told(kind Kind, dsync bool) error {
+	if kind == Read || kind == Write && !dsync && !u.dsync {
+		return nil
+	}
+	u.sweepMu.Lock()
+	defer u.sweepMu.Unlock()
+	err := u.lost
+	u.lost = nil
+	return err
+}
+
 // settle does what a transfer or sync that was noted makes due. It may block.
 func (u *uncached) settle(kind Kind) {
 	if kind > Write {
@@ -172,7 +188,7 @@ func (u *uncached) beginLocked() {
 	u.mu.Unlock()
 	for _, s := range merge(spans) {
 		if s.dirty {
-			// An error is kept for the next Sync.
+			// The kernel keeps an error for the next Sync: this does not wait.
 			_ = unix.SyncFileRange(u.fd, s.start, s.end-s.start, unix.SYNC_FILE_RANGE_WRITE)
 		}
 	}
@@ -254,9 +270,20 @@ func (u *uncached) finish() {
 }
 
 // drop takes s out of the page cache, as far as it can be.
+//
+// Whoever waits for write-back is told of its error, and nobody after him: the kernel tells
+// an open file once (file_check_and_advance_wb_err, mm/filemap.c), and a Sync would
+// succeed. So the error is kept for that. sweepMu is held.
 func (u *uncached) drop(s span) {
 	if s.dirty {
-		_ = unix.SyncFileRange(u.fd, s.start, s.end-s.start, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
+		err := unix.SyncFileRange(u.fd, s.start, s.end-s.start, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
+		switch err {
+		case nil, unix.EINTR, unix.ENOSYS, unix.EPERM: // has not waited: a filter may forbid the call
+		default:
+			if u.lost == nil {
+				u.lost = err
+			}
+		}
 	}
 	_ = unix.Fadvise(u.fd, s.start, s.end-s.start, unix.FADV_DONTNEED)
 }
@@ -317,15 +344,18 @@ func (u *uncached) idle() {
 	u.finish()
 }
 
-// close drops everything. No transfer is in flight, and none comes after it.
-func (u *uncached) close() {
+// close drops everything. No transfer is in flight, and none comes after it. The error is
+// that of data which no Sync has reported lost.
+func (u *uncached) close() error {
 	u.finish()
 	u.sweepMu.Lock()
 	u.closed = true // the timer, if it is on its way, finds it
+	lost := u.lost
 	u.sweepMu.Unlock()
 	u.mu.Lock()
 	if u.timer != nil {
 		u.timer.Stop()
 	}
 	u.mu.Unlock()
+	return lost
 }

@@ -802,3 +802,86 @@ func queuesChild() error {
 	fmt.Println(n, "owners waited;", most, "threads")
 	return errors.Join(append(errs, f.Close(), e.Close())...)
 }
+
+// fullDevice returns a loop device of 8 MiB that has blocks for 2 MiB, all written.
+func fullDevice(t *testing.T) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for a loop device")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("endio-test", dir, "tmpfs", 0, "size=2m"); err != nil {
+		t.Skipf("no tmpfs can be mounted: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unmount(dir); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	backing := filepath.Join(dir, "backing")
+	if err := errors.Join(os.WriteFile(backing, make([]byte, 1<<20), 0o600), os.Truncate(backing, 8<<20)); err != nil {
+		t.Fatal(err)
+	}
+	device, detach := loopDevice(t, backing)
+	t.Cleanup(detach)
+	f, err := os.OpenFile(device, os.O_RDWR|syscall.O_DIRECT, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	e := openEngine(t, endio.Options{Shards: 1})
+	for off := int64(1 << 20); err == nil; off += 4096 {
+		if _, err = f.WriteAt(e.AlignedBuffer(4096), off); off == 4<<20 {
+			t.Fatal("the device does not get full")
+		}
+	}
+	return device
+}
+
+// TestUncachedWriteBackFails writes to a device that has no room for it. The engine waits
+// for write-back itself, and so takes its error from the kernel: the next Sync has it, or
+// the next write that is durable by itself, or Close; once.
+func TestUncachedWriteBackFails(t *testing.T) {
+	for _, b := range backendKinds {
+		t.Run(string(b), func(t *testing.T) {
+			device := fullDevice(t)
+			e := openEngine(t, endio.Options{Backend: b})
+			f, err := e.OpenFile(device, os.O_RDWR, 0, endio.Uncached)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			buf := make([]byte, 16<<10)
+			lose := func() {
+				t.Helper()
+				if _, err := f.WriteAt(buf, 6<<20); err != nil {
+					t.Fatalf("a write to the page cache: %v", err)
+				}
+			}
+			wait := func(op *endio.Op) error {
+				done := make(chan error, 1)
+				op.File, op.In, op.Done = f, endio.Task, func(_ *endio.Context, op *endio.Op) { done <- op.Err }
+				if err := e.Submit(op); err != nil {
+					t.Fatal(err)
+				}
+				return <-done
+			}
+			for name, sync := range map[string]func() error{
+				"Sync": f.Sync, "SyncData": f.SyncData,
+				"Op": func() error { return wait(&endio.Op{Kind: endio.Sync}) }, "Op.DSync": func() error { return wait(&endio.Op{Kind: endio.Write, Buf: buf, DSync: true}) },
+			} {
+				lose()
+				if err := sync(); !errors.Is(err, syscall.EIO) && !errors.Is(err, syscall.ENOSPC) {
+					t.Errorf("%s after data was lost = %v, want EIO or ENOSPC", name, err)
+				}
+				if err := sync(); err != nil {
+					t.Errorf("another %s = %v", name, err)
+				}
+			}
+			lose()
+			if err := f.Close(); !errors.Is(err, syscall.EIO) && !errors.Is(err, syscall.ENOSPC) {
+				t.Errorf("Close after data was lost = %v, want EIO or ENOSPC", err)
+			}
+		})
+	}
+}
