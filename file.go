@@ -232,7 +232,7 @@ func (f *File) Truncate(size int64) error {
 	if size < 0 {
 		return &OpError{Op: "truncate", Path: f.path, Off: size, Len: -1, Err: ErrInvalid, Hint: "the size is negative"}
 	}
-	return f.exclusive("truncate", size, -1, func() error { return f.f.Truncate(size) })
+	return f.reshape("truncate", size, -1, size, func() error { return f.f.Truncate(size) })
 }
 
 // Fallocate changes the allocation of n bytes at off, as mode says, with the
@@ -242,13 +242,36 @@ func (f *File) Fallocate(mode FallocMode, off, n int64) error {
 	if off < 0 || n <= 0 || off > math.MaxInt64-n {
 		return &OpError{Op: "fallocate", Path: f.path, Off: off, Len: n, Err: ErrInvalid, Hint: "want an offset of at least 0, a length of at least 1, and no overflow"}
 	}
-	return f.exclusive("fallocate", off, n, func() error { return f.fallocate(mode, off, n) })
+	return f.reshape("fallocate", off, n, off+n, func() error { return f.fallocate(mode, off, n) })
 }
 
 // PunchHole frees n bytes at off, which then read as zeros; the size stays. It is
 // [File.Fallocate] with two modes, and needs Linux.
 func (f *File) PunchHole(off, n int64) error {
 	return f.Fallocate(FallocPunchHole|FallocKeepSize, off, n)
+}
+
+// reshape changes the size or the allocation from off to end, or to the end of the file,
+// while no I/O is in flight on the inode. The system makes parts of blocks zeros in the page
+// cache, at both ends of the change and at that of the file as it was: see [Uncached].
+func (f *File) reshape(op string, off, n, end int64, do func() error) error {
+	if f.uncached == nil {
+		return f.exclusive(op, off, n, do)
+	}
+	err := f.exclusive(op, off, n, func() error {
+		size, err := f.size()
+		if err == nil {
+			err = do()
+		}
+		for _, at := range []int64{off, end, size} {
+			f.uncached.note(Write, max(0, at-1), 2)
+		}
+		return err
+	})
+	if err == nil {
+		f.uncached.settle(Write)
+	}
+	return err
 }
 
 // exclusive does something while no I/O is in flight on the inode.

@@ -273,3 +273,56 @@ func transferIn(t *testing.T, e *endio.Engine, way string) func(*endio.Op) {
 		}
 	}
 }
+
+// TestUncachedReshape changes the size and the allocation of an uncached file at offsets
+// within blocks, of which the system makes a part zeros in the page cache.
+func TestUncachedReshape(t *testing.T) {
+	for _, kind := range []string{"here", "ext4", "xfs", "btrfs"} {
+		t.Run(kind, func(t *testing.T) {
+			dir := uncachedDir(t)
+			if kind != "here" {
+				dir = mounted(t, kind, 400<<20)
+			}
+			backends(t, func(t *testing.T, e *endio.Engine) {
+				b, _ := e.Backend()
+				path := filepath.Join(dir, string(b))
+				if err := os.WriteFile(path, make([]byte, 64*block), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				f, err := e.OpenFile(path, os.O_RDWR, 0, endio.Uncached)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				if _, err := f.WriteAt(bytes.Repeat([]byte("x"), 64*block), 0); err != nil {
+					t.Fatal(err)
+				}
+				const odd = 10*block + 100
+				for _, step := range []struct {
+					name string
+					do   func() error
+				}{
+					{"write", func() error { return nil }},
+					{"punch a hole", func() error { return f.PunchHole(odd, 3*block) }},
+					{"zero a range", func() error { return f.Fallocate(endio.FallocZeroRange, 20*block+100, 3*block) }},
+					{"truncate", func() error { return f.Truncate(32*block + 100) }},
+					{"grow", func() error { return f.Truncate(40*block + 100) }},
+					{"allocate", func() error { return f.Fallocate(endio.FallocAllocate, 50*block+100, block) }},
+				} {
+					if err := step.do(); errors.Is(err, unix.EOPNOTSUPP) {
+						t.Logf("%s: %v", step.name, err)
+						continue
+					} else if err != nil {
+						t.Fatal(err)
+					}
+					if err := f.Sync(); err != nil {
+						t.Fatal(err)
+					}
+					if n := residentPages(t, path); n != 0 {
+						t.Errorf("%s: %d pages are resident, want 0", step.name, n)
+					}
+				}
+			})
+		})
+	}
+}
