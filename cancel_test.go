@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"endio"
+	"endio/machine/host"
 )
 
 // soon is how many seconds a test waits for what has to come at once: it only tells a hang
@@ -248,5 +249,64 @@ func TestCancelHeldRaces(t *testing.T) {
 			t.Error(err)
 		}
 		t.Logf("%d ended with their data, %d were cancelled", fine.Load(), cancelled.Load())
+	})
+}
+
+// TestCancelInLine cancels operations that are in line behind others that get no answer:
+// they complete with the error of their context meanwhile.
+func TestCancelInLine(t *testing.T) {
+	faults := &host.Faults{}
+	backendsWith(t, endio.Options{Faults: faults, Depth: 2, Shards: 1, MaxShards: 1}, func(t *testing.T, e *endio.Engine) {
+		f, _ := open(t, e, 4*block)
+		for _, in := range contexts {
+			t.Run(in.String(), func(t *testing.T) { cancelInLine(t, e, f, faults, in) })
+		}
+	})
+}
+
+func cancelInLine(t *testing.T, e *endio.Engine, f *endio.File, faults *host.Faults, in endio.Where) {
+	submit, reap := e.Submit, func() (int, error) { return 0, nil }
+	if in == endio.Caller {
+		q, err := e.NewQueue(endio.QueueOptions{Depth: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer q.Close()
+		submit, reap = q.Submit, func() (int, error) { return q.Reap(3) }
+	}
+	faults.Hold()
+	defer faults.Release()
+	var ops []*endio.Op
+	var cancels []context.CancelFunc
+	cancelled := make(chan error, 8)
+	for i := range cap(cancelled) {
+		op := &endio.Op{File: f, Kind: endio.Read, In: in, Buf: make([]byte, block), Done: func(*endio.Context, *endio.Op) {}}
+		if i >= 2 && i%2 == 0 { // behind two that get no answer, and among those that stay
+			ctx, cancel := context.WithCancel(context.Background())
+			op.Ctx, cancels = ctx, append(cancels, cancel)
+			op.Done = func(c *endio.Context, op *endio.Op) {
+				if c.Where() != in {
+					t.Errorf("a handler in the %v context, want %v", c.Where(), in)
+				}
+				cancelled <- op.Err
+			}
+		}
+		ops = append(ops, op)
+	}
+	if err := submit(ops...); err != nil {
+		t.Fatal(err)
+	}
+	for _, cancel := range cancels {
+		cancel()
+	}
+	within(t, "an operation that was cancelled in line", func() {
+		if n, err := reap(); err != nil || in == endio.Caller && n != len(cancels) {
+			t.Errorf("Reap = %d, %v, want %d handlers", n, err, len(cancels))
+		}
+		for range cancels {
+			if err := <-cancelled; !errors.Is(err, context.Canceled) {
+				t.Errorf("a cancelled operation = %v, want %v", err, context.Canceled)
+			}
+		}
 	})
 }

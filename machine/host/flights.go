@@ -59,5 +59,8 @@ func (p *Port) flights(list []Flight) []Flight {
 		add(r, 0)
 		return true
 	})
+	for r := p.cut; r != nil; r = r.next {
+		add(r, 0)
+	}
 	return list
 }

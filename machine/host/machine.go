@@ -485,7 +485,7 @@ func (m *Machine) poll(busy []*Port) {
 			if p.owner == 0 {
 				p.Flush()
 			}
-			if p.dev.ready() {
+			if p.dev.ready() || p.cuts.Load() > 0 {
 				p.reap()
 			}
 		}

@@ -84,6 +84,8 @@ type Port struct {
 	gens     []uint32        // how often a slot was used: a late completion is told apart
 	free     []uint32        // guarded by submitMu
 	lines    backlog         // accepted, not started; guarded by submitMu
+	cut      *Request        // cancelled in line, linked by next: for whoever reaps; guarded by submitMu
+	cuts     atomic.Int32    // how many those are; changes under submitMu
 	files    map[*File]int32 // registered; guarded by submitMu
 	lastFile *File
 	lastSlot int32
@@ -234,9 +236,6 @@ func (p *Port) startLocked() {
 	for !p.lines.empty() {
 		r := p.lines.peek()
 		next := r.next // whoever has r then links it as he likes
-		if r.cancelled {
-			r.Op = OpCancelled
-		}
 		if !p.startOneLocked(r) {
 			return
 		}
@@ -342,8 +341,8 @@ func (p *Port) reapBatch(expendable bool) (n int, sawWake bool) {
 
 // reapLocked takes one batch.
 func (p *Port) reapLocked(expendable bool) (n int, sawWake bool) {
-	n = p.dev.reap(p.cqes[:])
-	if n == 0 {
+	n = p.dev.reap(p.cqes[:reapBatch-min(int(p.cuts.Load()), reapBatch/2)])
+	if n == 0 && p.cuts.Load() == 0 {
 		return 0, false
 	}
 	freed := 0
@@ -356,7 +355,7 @@ func (p *Port) reapLocked(expendable bool) (n int, sawWake bool) {
 		p.done[freed], p.res[freed] = slot, cqe.Res
 		freed++
 	}
-	if freed == 0 {
+	if freed == 0 && p.cuts.Load() == 0 {
 		return n, sawWake
 	}
 	// The slots are free before the requests complete: Complete may submit.
@@ -369,6 +368,13 @@ func (p *Port) reapLocked(expendable bool) (n int, sawWake bool) {
 		p.slots[slot] = nil
 		p.gens[slot]++
 		p.free = append(p.free, slot)
+	}
+	for ; p.cut != nil && freed < reapBatch; freed, n = freed+1, n+1 {
+		r := p.cut
+		p.cut, r.next = r.next, nil
+		p.cuts.Add(-1)
+		batch[freed], p.res[freed] = r, 0
+		inline = inline || r.Inline
 	}
 	if !p.lines.empty() {
 		p.startLocked()
@@ -393,7 +399,6 @@ func (p *Port) complete(r *Request, res int32) {
 	if r.Op == OpCancelled {
 		res = -int32(syscall.ECANCELED)
 	}
-	r.cancelled = false
 	r.Complete(p.rc, r, res)
 }
 
@@ -434,7 +439,7 @@ func (p *Port) wait() {
 		p.ownWaitLocked()
 	}
 	submit := p.dev.publish()
-	if p.dev.ready() {
+	if p.dev.ready() || p.cuts.Load() > 0 {
 		p.flushLocked()
 		p.submitMu.Unlock()
 		return
@@ -579,20 +584,30 @@ func (p *Port) gather() {
 
 // Cancel asks that r be stopped. Whether it is or not, its Complete is called as
 // ever: with -ECANCELED if it was. The caller knows that r is in flight in p.
+//
+// A request in line does not wait for its turn: those before it may get no answer for
+// long. It is due at once, for whoever reaps.
 func (p *Port) Cancel(r *Request) {
 	p.submitMu.Lock()
-	defer p.submitMu.Unlock()
-	inLine := false
-	p.lines.each(func(x *Request) bool {
-		inLine = x == r
-		return !inLine
-	})
-	if inLine {
-		r.cancelled = true // not started yet: start it as what it is worth
-		return
-	}
-	if int(r.slot) < len(p.slots) && p.slots[r.slot] == r {
+	cut := p.lines.remove(r)
+	switch {
+	case cut:
+		r.Op = OpCancelled
+		r.next, p.cut = p.cut, r
+		p.cuts.Add(1)
+	case int(r.slot) < len(p.slots) && p.slots[r.slot] == r:
 		p.dev.cancel(r, uint64(r.gen)<<32|uint64(r.slot))
+	}
+	call := cut && p.away.Load() && p.cuts.Load() == 1 // else the leader looks, or was called already
+	if call {
+		p.wakers.Add(1) // holds up ClosePort: r may be over before the next line but one
+	}
+	p.submitMu.Unlock()
+	if call {
+		p.waking.Owe(nil)
+		p.kick()
+		p.waking.Paid(nil)
+		p.wakers.Add(-1)
 	}
 }
 

@@ -43,8 +43,6 @@ type Request struct {
 	// it must not block. res is what the operation returns, or a negated errno.
 	Complete func(c *Context, r *Request, res int32)
 
-	cancelled bool // guarded by the submit lock
-
 	slot uint32 // in the port's table while in flight
 	gen  uint32 // of the slot
 	User any    // of whoever submits
@@ -54,7 +52,9 @@ type Request struct {
 	Handler uintptr
 	Tag     uint8
 
-	next *Request // in a port's backlog or a pool's queue
+	next *Request // in a port's backlog, among those that were taken out of it, or in a pool's queue
+	prev *Request // in a port's backlog; guarded by the submit lock, as line
+	line *line    // of the port's backlog that the request is in; nil: none
 	ud   uint64   // with threads: what the completion is to carry
 }
 

@@ -3,6 +3,8 @@
 package host
 
 import (
+	"syscall"
+
 	"endio/lockdep"
 	"endio/uring"
 )
@@ -98,16 +100,30 @@ func (d *threads) wake() {
 	d.mu.Unlock()
 }
 
-// cancel turns r into nothing if no goroutine has it yet.
-func (d *threads) cancel(r *Request, _ uint64) {
+// cancel ends r if no goroutine has it yet. It does not wait for those that have others:
+// all may get no answer for long.
+func (d *threads) cancel(r *Request, ud uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for x := d.head; x != nil; x = x.next {
-		if x == r {
-			r.Op = OpCancelled
-			return
-		}
+	var before *Request
+	for x := d.head; x != nil && x != r; x = x.next {
+		before = x
 	}
+	switch {
+	case before == nil && d.head != r, before != nil && before.next != r:
+		return
+	case before == nil:
+		d.head = r.next
+	default:
+		before.next = r.next
+	}
+	if d.tail == r {
+		d.tail = before
+	}
+	d.queued--
+	r.Op, r.next = OpCancelled, nil
+	d.results = append(d.results, uring.CQE{UserData: ud, Res: -int32(syscall.ECANCELED)})
+	d.done.Signal()
 }
 
 // close ends the goroutines. Nothing is in flight.
