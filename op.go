@@ -335,7 +335,7 @@ func runAlone(c machine.Context, b *bio.Bio) {
 // writeAlone does the system calls of a write.
 func (op *Op) writeAlone() {
 	for op.aim(); ; op.aim() {
-		if !op.more(op.File.e.m.Execute(&op.req)) {
+		if !op.more(op.File.e.m.ExecuteInTurn(&op.req)) {
 			return
 		}
 	}

@@ -42,7 +42,8 @@ type Options struct {
 	// Threads is how many system calls the engine has under way at a time on the backend
 	// [Threads], blocking calls included; each keeps a thread of the process. With io_uring it
 	// is how many goroutines wait in the kernel at a time, each in its [Queue]: more of them wait
-	// as other goroutines do, without a thread, which takes longer. 0 means 512, or a
+	// as other goroutines do, without a thread, which takes longer; and how many workers write
+	// parts of blocks or drop pages ([Uncached]). 0 means 512, or a
 	// quarter of what RLIMIT_NPROC and the cgroup's pids.max allow if that is less.
 	Threads int
 

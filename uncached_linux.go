@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"endio/lockdep"
+	"endio/machine/host"
 	"endio/uring"
 )
 
@@ -34,6 +35,7 @@ const errNotSupported = syscall.EOPNOTSUPP
 // reads gets a third of the throughput at five times the CPU, because the kernel
 // drops each folio as it has been read, on its own (bench/engine, Linux 6.18).
 type uncached struct {
+	m      *host.Machine
 	fd     int
 	dsync  bool        // the file was opened with O_DSYNC or O_SYNC
 	refuse atomic.Bool // the file system refused RWF_DONTCACHE
@@ -88,7 +90,7 @@ const (
 
 // setUncached makes f leave nothing in the page cache.
 func (f *File) setUncached(flag int) {
-	f.uncached = &uncached{fd: f.host.FD, dsync: flag&unix.O_DSYNC != 0}
+	f.uncached = &uncached{m: f.e.m, fd: f.host.FD, dsync: flag&unix.O_DSYNC != 0}
 }
 
 // flags returns the flags of the next transfer.
@@ -188,8 +190,10 @@ func (u *uncached) beginLocked() {
 	u.mu.Unlock()
 	for _, s := range merge(spans) {
 		if s.dirty {
+			u.m.TakeThread()
 			// The kernel keeps an error for the next Sync: this does not wait.
 			_ = unix.SyncFileRange(u.fd, s.start, s.end-s.start, unix.SYNC_FILE_RANGE_WRITE)
+			u.m.GiveThread()
 		}
 	}
 }
@@ -276,7 +280,9 @@ func (u *uncached) finish() {
 // succeed. So the error is kept for that. sweepMu is held.
 func (u *uncached) drop(s span) {
 	if s.dirty {
+		u.m.TakeThread()
 		err := unix.SyncFileRange(u.fd, s.start, s.end-s.start, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
+		u.m.GiveThread()
 		switch err {
 		case nil, unix.EINTR, unix.ENOSYS, unix.EPERM: // has not waited: a filter may forbid the call
 		default:

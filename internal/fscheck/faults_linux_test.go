@@ -3,6 +3,7 @@
 package fscheck
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -884,4 +885,130 @@ func TestUncachedWriteBackFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// hang stops what writes to the file system at dir until the function that it returns is
+// called. It skips the test where that can't be done.
+func hang(t *testing.T, dir string) (release func()) {
+	t.Helper()
+	const freeze, thaw = 0xc0045877, 0xc0045878 // FIFREEZE and FITHAW, include/uapi/linux/fs.h
+	d, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetInt(int(d.Fd()), freeze, 0); err != nil {
+		d.Close()
+		t.Skipf("no file system can be frozen: %v", err)
+	}
+	once := sync.OnceFunc(func() {
+		if err := errors.Join(unix.IoctlSetInt(int(d.Fd()), thaw, 0), d.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(once)
+	return once
+}
+
+func init() { children["hung"] = hungChild }
+
+// TestHungDevice has hundreds of workers wait for a device that gives no answer, in a
+// process that may have few threads: for writes that have their inode to themselves, and
+// for the write-back of uncached files.
+func TestHungDevice(t *testing.T) {
+	for _, what := range []string{"partial", "uncached"} {
+		for _, b := range backendKinds {
+			t.Run(what+"/"+string(b), func(t *testing.T) {
+				m := mountFS(t, "ext4")
+				at := m.dir
+				if what == "uncached" { // a device that hangs, and not the write to the page cache
+					backing := filepath.Join(m.dir, "backing")
+					if err := errors.Join(os.WriteFile(backing, nil, 0o600), os.Truncate(backing, 64<<20)); err != nil {
+						t.Fatal(err)
+					}
+					device, detach := loopDevice(t, backing)
+					t.Cleanup(detach)
+					at = device
+				}
+				c := child("hung", "HUNG_AT="+at, "LIMIT_BACKEND="+string(b))
+				var out bytes.Buffer
+				c.Stderr = &out
+				in, err := c.StdinPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				said, err := c.StdoutPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := c.Start(); err != nil {
+					t.Fatal(err)
+				}
+				lines := bufio.NewScanner(said)
+				lines.Scan() // it has opened its files
+				release := hang(t, m.dir)
+				timer := time.AfterFunc(20*time.Second, release) // a process that fails ends only then
+				defer timer.Stop()
+				fmt.Fprintln(in, "hangs")
+				for lines.Scan() {
+					t.Log(lines.Text()) // all wait
+					release()
+				}
+				release()
+				if err := c.Wait(); err != nil {
+					t.Errorf("%v: %s", err, out.String())
+				}
+			})
+		}
+	}
+}
+
+// hungChild writes to 300 files, each by an operation of its own.
+func hungChild() error {
+	debug.SetMaxThreads(fewThreads)
+	e, err := endio.Open(endio.Options{Backend: endio.Backend(os.Getenv("LIMIT_BACKEND")), Shards: 2, Threads: 8})
+	if err != nil {
+		return err
+	}
+	at, opt := os.Getenv("HUNG_AT"), endio.Direct
+	info, err := os.Stat(at)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		opt = endio.Uncached
+	}
+	ops := make([]*endio.Op, 300)
+	var wg sync.WaitGroup
+	wg.Add(len(ops))
+	for i := range ops {
+		path := at
+		if info.IsDir() {
+			path = filepath.Join(at, fmt.Sprint("file", i))
+		}
+		f, err := e.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600, opt)
+		if err != nil {
+			return err
+		}
+		ops[i] = &endio.Op{File: f, Kind: endio.Write, In: endio.Task, Buf: e.AlignedBuffer(512), Done: func(_ *endio.Context, op *endio.Op) {
+			if op.Err != nil {
+				fmt.Fprintln(os.Stderr, op.Err)
+			}
+			wg.Done()
+		}}
+		if !info.IsDir() {
+			ops[i].Buf, ops[i].Off = make([]byte, 4096), int64(i)*64<<10 // whole pages: nothing is read before
+		}
+	}
+	fmt.Println("ready")
+	bufio.NewScanner(os.Stdin).Scan()
+	if err := e.Submit(ops...); err != nil {
+		return err
+	}
+	for last, n := -1, 0; n != last || n < 4; n = threads() { // until it needs no more
+		last = n
+		time.Sleep(500 * time.Millisecond) // sleep: nobody is told that a device hangs
+	}
+	fmt.Println(threads(), "threads")
+	wg.Wait()
+	return e.Close()
 }

@@ -72,8 +72,19 @@ func (m *Machine) Execute(r *Request) int32 {
 	return m.executeGated(r)
 }
 
+// ExecuteInTurn is Execute for those who may be many, such as workers: it waits with rings,
+// too.
+func (m *Machine) ExecuteInTurn(r *Request) int32 { return m.executeGated(r) }
+
 func (m *Machine) executeGated(r *Request) int32 {
 	m.gate.enter()
 	defer m.gate.leave()
 	return execute(r)
 }
+
+// TakeThread waits, without a thread, while [Config.Threads] system calls are under way.
+// Who comes back makes those that may take long, and then calls GiveThread.
+func (m *Machine) TakeThread() { m.gate.enter() }
+
+// GiveThread is the end of TakeThread.
+func (m *Machine) GiveThread() { m.gate.leave() }
