@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -151,7 +152,7 @@ func TestDrainAstray(t *testing.T) {
 }
 
 // TestCloseRaces lets Engine.Close race with submitters, blocking calls, drains,
-// closes of files, queues that come and go, and cancellation.
+// closes of files, and cancellation.
 func TestCloseRaces(t *testing.T) {
 	for _, b := range []endio.Backend{endio.IOUring, endio.Threads} {
 		t.Run(string(b), func(t *testing.T) {
@@ -532,4 +533,38 @@ func faultyRun(t *testing.T, e *endio.Engine, seed uint64) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestCloseBesideQueues closes engines while a queue is opened and closed: either the engine
+// says that a queue is open, or it closes, and no ring is closed twice.
+func TestCloseBesideQueues(t *testing.T) {
+	for _, b := range []endio.Backend{endio.IOUring, endio.Threads} {
+		t.Run(string(b), func(t *testing.T) {
+			for range 200 {
+				e, err := endio.Open(endio.Options{Backend: b, Shards: 1, MaxShards: 1, Depth: 2})
+				if err != nil {
+					t.Skip(err)
+				}
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					for range 3 {
+						q, err := e.NewQueue(endio.QueueOptions{Depth: 2})
+						if errors.Is(err, endio.ErrClosed) {
+							return
+						}
+						if err = errors.Join(err, q.Close()); err != nil {
+							t.Errorf("a queue beside Engine.Close: %v", err)
+						}
+					}
+				})
+				for err = e.Close(); err != nil && strings.Contains(err.Error(), "queues are open"); err = e.Close() {
+					runtime.Gosched()
+				}
+				if err != nil {
+					t.Errorf("Close: %v", err)
+				}
+				wg.Wait()
+			}
+		})
+	}
 }

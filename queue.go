@@ -80,24 +80,37 @@ func (e *Engine) NewQueue(o QueueOptions) (*Queue, error) {
 			return e.m.OpenOwnPort(cpu, entries, max(1, o.Together), opener)
 		}
 	}
-	p, err := open(cpu, o.Depth)
-	if err != nil {
-		return nil, fmt.Errorf("new queue: %w", err)
-	}
-	q := &Queue{e: e, port: p, owner: batch.NewOwner(e.m)}
-	q.c = e.m.NewContext(cpu, q.owner, p).Private.(*Context)
-	q.c.q = q
-	e.mu.Lock()
-	closed := e.closed
-	if !closed {
-		e.queues[q] = struct{}{}
-	}
-	e.mu.Unlock()
-	if closed {
-		_ = e.m.ClosePort(p)
+	q := &Queue{e: e, owner: batch.NewOwner(e.m)}
+	if !e.addQueue(q) {
 		return nil, fmt.Errorf("new queue: engine: %w", ErrClosed)
 	}
+	p, err := open(cpu, o.Depth)
+	if err != nil {
+		e.removeQueue(q)
+		return nil, fmt.Errorf("new queue: %w", err)
+	}
+	q.port = p
+	q.c = e.m.NewContext(cpu, q.owner, p).Private.(*Context)
+	q.c.q = q
 	return q, nil
+}
+
+// addQueue counts q among the open queues, unless the engine is closed. That comes before
+// its port is opened: Close takes all ports apart, and ends none that comes later.
+func (e *Engine) addQueue(q *Queue) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false
+	}
+	e.queues[q] = struct{}{}
+	return true
+}
+
+func (e *Engine) removeQueue(q *Queue) {
+	e.mu.Lock()
+	delete(e.queues, q)
+	e.mu.Unlock()
 }
 
 // Submit starts operations; their handlers run in the Caller context. On an
@@ -243,9 +256,8 @@ func (q *Queue) Close() error {
 		return err
 	}
 	q.closed = true
-	q.e.mu.Lock()
-	delete(q.e.queues, q)
-	q.e.mu.Unlock()
 	q.e.retire(q.c)
-	return q.e.m.ClosePort(q.port)
+	err := q.e.m.ClosePort(q.port)
+	q.e.removeQueue(q)
+	return err
 }
