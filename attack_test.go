@@ -535,6 +535,34 @@ func faultyRun(t *testing.T, e *endio.Engine, seed uint64) {
 	wg.Wait()
 }
 
+// TestStatsOfQueues counts while queues are opened and closed, for the race detector.
+func TestStatsOfQueues(t *testing.T) {
+	backends(t, func(t *testing.T, e *endio.Engine) {
+		var wg sync.WaitGroup
+		var over atomic.Bool
+		wg.Go(func() {
+			for !over.Load() {
+				if s := e.Stats(); s.Task != 0 {
+					t.Errorf("%d handlers of queues count as those of workers", s.Task)
+				}
+			}
+		})
+		f := openPath(t, e, newFile(t, block))
+		for range 200 {
+			q, err := e.NewQueue(endio.QueueOptions{Depth: 2})
+			if err != nil {
+				t.Fatal(err)
+			}
+			op := &endio.Op{File: f, Kind: endio.Read, Buf: make([]byte, block), Done: func(*endio.Context, *endio.Op) {}}
+			if err := errors.Join(q.Submit(op), q.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		over.Store(true)
+		wg.Wait()
+	})
+}
+
 // TestCloseBesideQueues closes engines while a queue is opened and closed: either the engine
 // says that a queue is open, or it closes, and no ring is closed twice.
 func TestCloseBesideQueues(t *testing.T) {

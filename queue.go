@@ -91,7 +91,9 @@ func (e *Engine) NewQueue(o QueueOptions) (*Queue, error) {
 	}
 	q.port = p
 	q.c = e.m.NewContext(cpu, q.owner, p).Private.(*Context)
-	q.c.q = q
+	e.mu.Lock()
+	q.c.q = q // Stats looks at it
+	e.mu.Unlock()
 	return q, nil
 }
 
