@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"endio"
 )
 
@@ -137,4 +139,32 @@ func TestClosedEngine(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestPartialWriteThatFails runs into a limit in the middle of a direct write of part of a
+// block: the error says how far it came, as that of any other write does.
+func TestPartialWriteThatFails(t *testing.T) {
+	backends(t, func(t *testing.T, e *endio.Engine) {
+		f, _ := open(t, e, 0, endio.Direct)
+		if f.Align().Offset > 512 {
+			t.Skip("direct I/O wants whole blocks here")
+		}
+		var limit unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 2 * block, Max: limit.Max}); err != nil {
+			t.Skip(err)
+		}
+		defer func() {
+			if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
+				t.Error(err)
+			}
+		}()
+		n, err := f.WriteAt(e.AlignedBuffer(2*block+512), 0)
+		var oe *endio.OpError
+		if n != 2*block || !errors.Is(err, syscall.EFBIG) || !errors.As(err, &oe) || oe.Done != 2*block || oe.Len != 2*block+512 || oe.Hint == "" {
+			t.Errorf("WriteAt = %d, %v, want %d and EFBIG after as many bytes", n, err, 2*block)
+		}
+	})
 }

@@ -102,7 +102,9 @@ func (k *calls) transfer(f *File, kind Kind, p []byte, off int64) (int, error) {
 	if kind == Write && f.partial(off, len(p)) {
 		var n int
 		err := f.exclusive("write", off, int64(len(p)), func() (err error) {
-			n, err = k.move(f, kind, p, off)
+			if n, err = k.move(f, kind, p, off); err != nil {
+				err = f.opError("write", off, int64(len(p)), int64(n), err)
+			}
 			return err
 		})
 		return n, err

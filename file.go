@@ -292,10 +292,11 @@ func (f *File) exclusive(op string, off, n int64, do func() error) error {
 			return f.opError(op, off, n, 0, ErrReadOnly)
 		}
 	}
-	if err := do(); err != nil {
-		return f.opError(op, off, n, 0, err)
+	err := do()
+	if _, told := err.(*OpError); err != nil && !told {
+		err = f.opError(op, off, n, 0, err)
 	}
-	return nil
+	return err
 }
 
 // Close waits for all I/O in flight on the inode, and closes the file. What was
