@@ -34,7 +34,7 @@ const (
 func init() { children["crash"] = crashChild }
 
 // crashChild writes and syncs until it is killed. It prints a line for each write
-// that a sync, begun after it, has made durable.
+// that is durable by itself, or that a sync, begun after it, has made so.
 func crashChild() error {
 	e, err := endio.Open(endio.Options{Backend: endio.Backend(os.Getenv("CRASH_BACKEND")), Shards: 2, Depth: 8})
 	if err != nil {
@@ -52,8 +52,11 @@ func crashChild() error {
 
 func crashWriter(e *endio.Engine, path string, w int, seed uint64) error {
 	var opts []endio.FileOption
-	if w%2 == 0 {
+	switch w {
+	case 0, 2:
 		opts = append(opts, endio.Direct)
+	case 1:
+		opts = append(opts, endio.Uncached)
 	}
 	f, err := e.OpenFile(path, os.O_RDWR, 0, opts...)
 	if err != nil {
@@ -70,6 +73,7 @@ func crashWriter(e *endio.Engine, path string, w int, seed uint64) error {
 		stampBlock(buf, block, seq)
 		way := rng.IntN(4)
 		write := &endio.Op{File: f, Kind: endio.Write, Buf: buf, Off: int64(block) * crashBlock}
+		write.DSync = way < 3 && rng.IntN(3) == 0 && os.Getenv("CRASH_LIE") == "" // a call has no such flag
 		if err := crashDo(e, q, write, way); err != nil {
 			return err
 		}
@@ -77,7 +81,7 @@ func crashWriter(e *endio.Engine, path string, w int, seed uint64) error {
 		if rng.IntN(4) == 0 {
 			kind = endio.Sync
 		}
-		if os.Getenv("CRASH_LIE") == "" {
+		if os.Getenv("CRASH_LIE") == "" && !write.DSync {
 			if err := crashDo(e, q, &endio.Op{File: f, Kind: kind}, way); err != nil {
 				return err
 			}
