@@ -23,6 +23,8 @@ type calls struct {
 	port  *host.Port // nil: always plain
 	plain int64      // so many calls at a time are plain
 
+	slots []callSlot // of plain calls
+
 	_      [128]byte
 	active atomic.Int64
 	done   [len(kindNames)]tally
@@ -37,7 +39,62 @@ func newCalls(e *Engine) (*calls, error) {
 		}
 		k.port = p
 	}
+	n := k.plain
+	if k.port == nil {
+		n = maxCallSlots
+	}
+	k.slots = make([]callSlot, n)
 	return k, nil
+}
+
+// maxCallSlots is how many plain calls can be listed where all are plain.
+const maxCallSlots = 1024
+
+// A callSlot says what one plain call does, for [Engine.Flights].
+type callSlot struct {
+	state  atomic.Uint64 // grows; of 3: 0: free, 1: being filled in, 2: a call is under way
+	file   atomic.Pointer[File]
+	op     atomic.Uint32 // host.Op
+	off, n atomic.Int64
+	_      [64]byte
+}
+
+// list takes a slot for the active-th of the calls under way; nil if there is none.
+func (k *calls) list(active int64, op host.Op, f *File, p []byte, off int64) *callSlot {
+	for i := range k.slots {
+		s := &k.slots[(int(active)+i)%len(k.slots)]
+		if state := s.state.Load(); state%3 == 0 && s.state.CompareAndSwap(state, state+1) {
+			s.file.Store(f)
+			s.op.Store(uint32(op))
+			s.off.Store(off)
+			s.n.Store(int64(len(p)))
+			s.state.Store(state + 2)
+			return s
+		}
+	}
+	return nil
+}
+
+// over gives back the slot.
+func (s *callSlot) over() {
+	if s != nil {
+		s.state.Add(1)
+	}
+}
+
+// each calls fn for each plain call that is listed.
+func (k *calls) each(fn func(s *callSlot, state uint64, f Flight)) {
+	for i := range k.slots {
+		s := &k.slots[i]
+		state := s.state.Load()
+		if state%3 != 2 {
+			continue
+		}
+		f := Flight{Op: flightOps[host.Op(s.op.Load())], Path: s.file.Load().path, Off: s.off.Load(), Len: int(s.n.Load()), In: "call", Started: true, Led: true}
+		if s.state.Load() == state {
+			fn(s, state, f)
+		}
+	}
 }
 
 // callDepth is how many blocking calls the ring takes at a time.
@@ -173,8 +230,9 @@ func (k *calls) moveAll(f *File, kind Kind, p []byte, off int64) (int, error) {
 // do is one system call or request.
 func (k *calls) do(op host.Op, f *File, p []byte, off int64, flags uring.RWFlags, async bool) int32 {
 	defer k.active.Add(-1)
-	if k.active.Add(1) <= k.plain || k.port == nil {
+	if active := k.active.Add(1); active <= k.plain || k.port == nil {
 		r := host.Request{Op: op, File: &f.host, Buf: p, Off: off, Flags: flags}
+		defer k.list(active, op, f, p, off).over()
 		return k.e.m.Execute(&r)
 	}
 	if op == host.OpRead && !f.direct && !async && f.cached.likely() {

@@ -33,8 +33,9 @@ type Engine struct {
 	submitted atomic.Int64      // Inline and Task operations ever
 	idle      machine.WaitQueue // Close waits here for their handlers
 
-	aloneMu lockdep.Mutex
-	alone   map[*alone]struct{} // writes in line for their inode; guarded by aloneMu
+	aloneMu  lockdep.Mutex
+	alone    map[*alone]struct{}   // writes in line for their inode; guarded by aloneMu
+	sections map[*section]struct{} // the same of blocking calls, and those that have it
 
 	sightMu  lockdep.Mutex
 	sighted  map[flightKey]sighting // at the last look; guarded by sightMu
@@ -81,6 +82,8 @@ func Open(o Options) (*Engine, error) {
 		files:  make(map[*File]struct{}),
 		queues: make(map[*Queue]struct{}),
 		alone:  make(map[*alone]struct{}),
+
+		sections: make(map[*section]struct{}),
 
 		cgroups: cgroup.New(os.DirFS("/")),
 		unwatch: lockdep.NewChan[struct{}](0),

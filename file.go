@@ -280,9 +280,13 @@ func (f *File) exclusive(op string, off, n int64, do func() error) error {
 		return f.opError(op, off, n, 0, ErrWouldBlock)
 	}
 	c := f.e.m.Anyone()
+	s := &section{op: op, f: f, off: off, n: n}
+	f.e.addSection(s)
+	defer f.e.removeSection(s)
 	if err := f.inode.Exclude(c); err != nil {
 		return f.opError(op, off, n, 0, err)
 	}
+	s.begun.Store(true)
 	defer f.inode.Admit(c)
 	if f.closed.Load() {
 		return f.opError(op, off, n, 0, ErrClosed)
@@ -311,9 +315,13 @@ func (f *File) Close() error {
 		return f.opError("close", -1, -1, 0, ErrClosed)
 	}
 	c := f.e.m.Anyone()
+	s := &section{op: "close", f: f, off: -1, n: -1}
+	f.e.addSection(s)
+	defer f.e.removeSection(s)
 	if err := f.inode.Exclude(c); err != nil {
 		panic(err) // Anyone may block
 	}
+	s.begun.Store(true)
 	// What had begun is over, and what begins from now on sees closed.
 	f.host.Forget()
 	var err error

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"endio/dio"
@@ -58,11 +59,12 @@ type sighting struct {
 // operation that is held back.
 type flightKey struct {
 	port, serial uint64
-	held         any // *Op, *heldCall or *alone; nil: in a port
+	held         any // *Op, *heldCall, *alone, *section or *callSlot; nil: in a port
 }
 
 // Flights returns what is in flight with the kernel, in line for it, or held back by
-// an exclusive section, oldest first. Nothing is noted for an operation when it
+// an exclusive section, oldest first; blocking calls too, and those that have the inode to
+// themselves, such as [File.Truncate]. Nothing is noted for an operation when it
 // starts, so its age counts from when this method or the watchdog
 // ([Options.OldAfter]) first saw it. Any goroutine may call it.
 func (e *Engine) Flights() []Flight {
@@ -104,6 +106,7 @@ func (e *Engine) sight(now time.Time) (all, old []Flight) {
 		}
 	}
 	e.heldBack(add)
+	e.calls.each(func(s *callSlot, state uint64, f Flight) { add(f, flightKey{held: s, serial: state}) })
 	e.sighted = seen
 	slices.SortStableFunc(all, func(a, b Flight) int { return cmp.Compare(b.Age, a.Age) })
 	return all, old
@@ -138,6 +141,30 @@ func (e *Engine) heldBack(add func(Flight, flightKey)) {
 		f.Held = !f.Started
 		add(f, flightKey{held: a})
 	}
+	for s := range e.sections {
+		begun := s.begun.Load()
+		add(Flight{Op: s.op, Path: s.f.path, Off: s.off, Len: max(0, int(s.n)), In: "call", Started: begun, Held: !begun, Led: begun}, flightKey{held: s})
+	}
+}
+
+// A section is a blocking call that has an inode to itself, or waits for that.
+type section struct {
+	op     string
+	f      *File
+	off, n int64 // -1: none
+	begun  atomic.Bool
+}
+
+func (e *Engine) addSection(s *section) {
+	e.aloneMu.Lock()
+	e.sections[s] = struct{}{}
+	e.aloneMu.Unlock()
+}
+
+func (e *Engine) removeSection(s *section) {
+	e.aloneMu.Lock()
+	delete(e.sections, s)
+	e.aloneMu.Unlock()
 }
 
 func (e *Engine) addAlone(a *alone) {

@@ -3,6 +3,8 @@
 package endio_test
 
 import (
+	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -61,5 +63,50 @@ func TestFlightsOfReusedOps(t *testing.T) {
 		}
 		close(done)
 		wg.Wait()
+	})
+}
+
+// TestFlightsOfCalls lists calls that wait for their inode, and those that have it.
+func TestFlightsOfCalls(t *testing.T) {
+	backends(t, func(t *testing.T, e *endio.Engine) {
+		f, _ := open(t, e, block)
+		other, err := e.OpenFile(f.Name(), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		admit := f.Exclude()
+		var calls sync.WaitGroup
+		for _, call := range []func() error{
+			func() error { return f.Truncate(100) },
+			func() error { return f.Fallocate(endio.FallocAllocate, 512, 1024) },
+			f.Drain, other.Close,
+		} {
+			calls.Go(func() {
+				if err := call(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		want := map[string]endio.Flight{
+			"truncate":  {Op: "truncate", Path: f.Name(), Off: 100, In: "call", Held: true},
+			"fallocate": {Op: "fallocate", Path: f.Name(), Off: 512, Len: 1024, In: "call", Held: true},
+			"drain":     {Op: "drain", Path: f.Name(), Off: -1, In: "call", Held: true},
+			"close":     {Op: "close", Path: f.Name(), Off: -1, In: "call", Held: true},
+		}
+		list := e.Flights()
+		for len(list) < len(want) {
+			runtime.Gosched()
+			list = e.Flights()
+		}
+		for _, got := range list {
+			if got.Age = 0; got != want[got.Op] {
+				t.Errorf("listed is %+v, want %+v", got, want[got.Op])
+			}
+		}
+		admit()
+		calls.Wait()
+		if list := e.Flights(); len(list) != 0 {
+			t.Errorf("after their end, listed is %+v", list)
+		}
 	})
 }

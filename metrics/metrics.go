@@ -116,7 +116,7 @@ type Page struct {
 // defaultLimit is how many operations a page lists if the request does not say.
 const defaultLimit = 1000
 
-// Handler returns a page of what e has in flight, blocking calls on rings and what is held back
+// Handler returns a page of what e has in flight, blocking calls and what is held back
 // included, oldest first, with file, context, handler and who waits; and of the Task handlers that run. ?format=json is for programs, and
 // answers with a [Page]; ?limit=N lists N operations instead of 1,000, 0 all. It shows paths and names of
 // functions: keep it where only operators come.

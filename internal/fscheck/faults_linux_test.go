@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -1011,4 +1012,55 @@ func hungChild() error {
 	fmt.Println(threads(), "threads")
 	wg.Wait()
 	return e.Close()
+}
+
+// TestHungCallIsReported has a blocking call, which is a system call of its goroutine, wait for
+// a file system that gives no answer: it is listed, and reported once.
+func TestHungCallIsReported(t *testing.T) {
+	for _, b := range backendKinds {
+		t.Run(string(b), func(t *testing.T) {
+			m := mountFS(t, "ext4")
+			log := make(logLines, 100)
+			e := openEngine(t, endio.Options{Backend: b, OldAfter: 50 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(log, nil))})
+			f, err := e.OpenFile(filepath.Join(m.dir, "file"), os.O_RDWR|os.O_CREATE, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			release := hang(t, m.dir)
+			done := make(chan error)
+			go func() {
+				_, err := f.WriteAt(make([]byte, 512), 4096)
+				done <- err
+			}()
+			var line string
+			select {
+			case line = <-log:
+			case <-time.After(20 * time.Second):
+			}
+			for _, want := range []string{"op=write", "offset=4096", "bytes=512", "context=call", f.Name(), `state="waited for"`} {
+				if !strings.Contains(line, want) {
+					t.Errorf("the report lacks %q: %s", want, line)
+				}
+			}
+			if list := e.Flights(); len(list) != 1 || list[0].Age < 50*time.Millisecond {
+				t.Errorf("listed is %+v, want the write", list)
+			}
+			release()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			if list := e.Flights(); len(list) != 0 || len(log) != 0 {
+				t.Errorf("after its end, listed is %+v, and reported was %d times more", list, len(log))
+			}
+		})
+	}
+}
+
+// logLines are the lines of a log.
+type logLines chan string
+
+func (l logLines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
 }
