@@ -145,9 +145,7 @@ func (c *client) one() error {
 	switch c.rng.IntN(16) {
 	case 0:
 		n := c.rng.Int64N(cells*cellBytes + 1)
-		if c.direct() {
-			n = n / cellBytes * cellBytes
-		}
+		n = n / c.unit() * c.unit()
 		call := c.now()
 		err := c.f.Truncate(n)
 		c.record(call, action{kind: truncateTo, n: n}, 0)
@@ -155,6 +153,9 @@ func (c *client) one() error {
 	case 1, 2, 3:
 		return c.fallocate()
 	case 4:
+		if c.rng.IntN(2) == 0 {
+			return c.f.Sync()
+		}
 		return c.f.SyncData()
 	case 5:
 		err := c.f.Close()
@@ -208,11 +209,21 @@ func (c *client) fallocate() error {
 	return err
 }
 
+// unit returns how offsets and lengths are aligned: as direct I/O wants it, and for one of
+// two operations to whole blocks, since direct writes of parts have the file to themselves.
+func (c *client) unit() int64 {
+	if c.direct() && c.rng.IntN(2) == 0 {
+		return cellBytes
+	}
+	return int64(c.f.Align().Offset)
+}
+
 // span draws a range, aligned for direct I/O, and any other.
 func (c *client) span() (off, n int64) {
 	if c.direct() {
-		off = c.rng.Int64N(cells) * cellBytes
-		return off, (1 + c.rng.Int64N(min(3, cells-off/cellBytes))) * cellBytes
+		unit := c.unit()
+		off = c.rng.Int64N(cells*cellBytes/unit) * unit
+		return off, (1 + c.rng.Int64N(min(3*cellBytes, cells*cellBytes-off)/unit)) * unit
 	}
 	off = c.rng.Int64N(cells*cellBytes - 1)
 	if c.rng.IntN(2) == 0 {
