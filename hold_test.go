@@ -50,3 +50,25 @@ func TestHold(t *testing.T) {
 		}
 	})
 }
+
+// TestReleaseBeforeItIsReaped releases a request that a rule holds while the device has it: it
+// completes when it is reaped, and does not wait for another release.
+func TestReleaseBeforeItIsReaped(t *testing.T) {
+	faults := silence()
+	backendsWith(t, endio.Options{Shards: 1, Faults: faults}, func(t *testing.T, e *endio.Engine) {
+		f := openPath(t, e, newFile(t, block))
+		q, err := e.NewQueue(endio.QueueOptions{Depth: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := q.Submit(&endio.Op{File: f, Kind: endio.Read, Buf: make([]byte, 3), Done: func(*endio.Context, *endio.Op) {}}); err != nil {
+			t.Fatal(err)
+		}
+		faults.Release()
+		within(t, "a queue whose request was released", func() {
+			if err := q.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+}

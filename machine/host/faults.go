@@ -381,6 +381,9 @@ func (w *faulty) release() {
 	w.mu.Lock()
 	w.late = append(w.late, w.held...)
 	w.held = nil
+	for _, s := range w.stand {
+		s.hold = false // is with the device, and its completion not taken yet
+	}
 	w.mu.Unlock()
 	w.device.wake()
 }
