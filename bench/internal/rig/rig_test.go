@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"endio"
 )
 
@@ -280,6 +282,40 @@ func TestRatioWithinRounds(t *testing.T) {
 	}
 	if got := w.ratios("twice", []string{KIOPS, CPU}); got != "2.00, -" {
 		t.Errorf("in the table: %s", got)
+	}
+}
+
+// TestWarm: rows of the page cache are not measured from the disk.
+func TestWarm(t *testing.T) {
+	path := filepath.Join(".", "warm.tmp") // on a disk: temporary directories may be memory
+	t.Cleanup(func() { os.Remove(path) })
+	if err := os.WriteFile(path, make([]byte, 3<<20+1), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	cached := func() uint64 {
+		var st unix.Cachestat_t
+		if err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{}, &st, 0); err != nil {
+			t.Skip("no cachestat here: ", err)
+		}
+		return st.Cache
+	}
+	if err := errors.Join(f.Sync(), unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)); err != nil {
+		t.Fatal(err)
+	}
+	if before := cached(); before > 1 {
+		t.Skipf("%d pages stay in the cache, whatever the advice", before)
+	}
+	want := uint64(3<<20/os.Getpagesize() + 1)
+	if err := warm(path); err != nil || cached() != want {
+		t.Errorf("%v, %d pages are in the page cache, want %d", err, cached(), want)
+	}
+	if err := warm(path + "x"); err == nil {
+		t.Error("a file that is not there could be read")
 	}
 }
 
