@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -309,4 +310,34 @@ func cancelInLine(t *testing.T, e *endio.Engine, f *endio.File, faults *host.Fau
 			}
 		}
 	})
+}
+
+// TestCancelBeforeRetry cancels an operation that the kernel refuses for the moment: it is not tried again.
+func TestCancelBeforeRetry(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EAGAIN, syscall.EINTR} {
+		var cancel atomic.Pointer[context.CancelFunc] // of the operation that has not been refused yet
+		refuse := func(*host.Request) bool {
+			stop := cancel.Swap(nil)
+			if stop != nil {
+				(*stop)()
+			}
+			return stop != nil
+		}
+		faults := &host.Faults{Rules: []host.FaultRule{{Ops: []host.Op{host.OpRead}, Errno: errno, P: 1, Match: refuse}}}
+		backendsWith(t, endio.Options{Faults: faults}, func(t *testing.T, e *endio.Engine) {
+			f, _ := open(t, e, 4*block)
+			ctx, stop := context.WithCancel(context.Background())
+			cancel.Store(&stop)
+			done := make(chan error, 1)
+			op := &endio.Op{File: f, Kind: endio.Read, Buf: e.AlignedBuffer(block), In: endio.Task, Ctx: ctx, Done: func(_ *endio.Context, op *endio.Op) { done <- op.Err }}
+			if err := e.Submit(op); err != nil {
+				t.Fatal(err)
+			}
+			within(t, "the operation", func() {
+				if err := <-done; !errors.Is(err, context.Canceled) {
+					t.Errorf("after %v: %v, want %v", errno, err, context.Canceled)
+				}
+			})
+		})
+	}
 }

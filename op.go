@@ -425,11 +425,24 @@ func (k *canceler) over() {
 func completeOp(c *host.Context, r *host.Request, res int32) {
 	op := r.User.(*Op)
 	if r.Op != host.OpNop && op.more(res) {
-		op.aim()
-		op.port.Submit(false, r)
-		return
+		if op.Ctx == nil || op.Ctx.Err() == nil {
+			op.goOn(r)
+			return
+		}
+		op.Err = op.Ctx.Err()
 	}
 	op.finish(c, op.Err)
+}
+
+// goOn gives what is left to the port. Whoever cancels meanwhile may have found nothing to stop there, so
+// that it is asked again. The operation may be over by then, and in use again: only k knows.
+func (op *Op) goOn(r *host.Request) {
+	ctx, k := op.Ctx, op.cancel
+	op.aim()
+	op.port.Submit(false, r)
+	if k != nil && ctx.Err() != nil {
+		k.run()
+	}
 }
 
 // more takes one result in, and reports whether the operation has to go on.
@@ -480,9 +493,6 @@ func (op *Op) more(res int32) bool {
 		return false
 	case op.Kind == Read && op.File.direct && op.N%op.File.align.Offset != 0:
 		op.Err = io.EOF // a direct read is short of a block only at the end of the file
-		return false
-	case op.Ctx != nil && op.Ctx.Err() != nil:
-		op.Err = op.Ctx.Err()
 		return false
 	}
 	return true
