@@ -3,6 +3,7 @@
 package fsxlog
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -141,7 +142,7 @@ func TestReplay(t *testing.T) {
 					t.Fatal(err)
 				}
 				t.Cleanup(func() { os.RemoveAll(dir) })
-				res, err := Replay(e, ops, Options{Path: filepath.Join(dir, "file")})
+				res, err := Replay(context.Background(), e, ops, Options{Path: filepath.Join(dir, "file")})
 				if errors.Is(err, syscall.EOPNOTSUPP) {
 					t.Skipf("this file system lacks an operation: %v", err)
 				}
@@ -201,7 +202,7 @@ func TestReplayWithoutFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	_, err = Replay(e, []Op{{Line: 1, Kind: Write, Len: 0x100, CloseOpen: true}}, Options{Path: path, By: ByInline})
+	_, err = Replay(context.Background(), e, []Op{{Line: 1, Kind: Write, Len: 0x100, CloseOpen: true}}, Options{Path: path, By: ByInline})
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "line 1") {
 		t.Errorf("%v, want that there is no file", err)
 	}
@@ -215,4 +216,24 @@ func spoil(path string, off int64) error {
 	defer f.Close()
 	_, err = f.WriteAt([]byte{0xEE}, off)
 	return err
+}
+
+// TestReplayStopped: an operation that has begun is the last once somebody wants to stop, and nothing stays open.
+func TestReplayStopped(t *testing.T) {
+	e, err := endio.Open(endio.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	stop()
+	res, err := Replay(ctx, e, []Op{{Line: 1, Kind: Write, Len: 0x100}}, Options{Path: filepath.Join(t.TempDir(), "file")})
+	if !errors.Is(err, context.Canceled) || res.Ops != 0 {
+		t.Errorf("%v after %d operations, want %v after none", err, res.Ops, context.Canceled)
+	}
+	if files := e.Stats().Files; files != 0 {
+		t.Errorf("%d files are open", files)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
 }

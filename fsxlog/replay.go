@@ -4,6 +4,7 @@ package fsxlog
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -55,7 +56,9 @@ func (m *Mismatch) Error() string { return fmt.Sprintf("line %d: %v: %s", m.Op.L
 // mapread and mapwrite are done as read and write, and clone_range and copy_range
 // by reading and writing: the engine has neither. dedupe_range must not change the
 // content, so it is not performed, only verified to be in the file.
-func Replay(e *endio.Engine, ops []Op, o Options) (Result, error) {
+//
+// When ctx ends the operation under way is the last, and the error is that of ctx.
+func Replay(ctx context.Context, e *endio.Engine, ops []Op, o Options) (Result, error) {
 	r := &replay{e: e, o: o}
 	if err := r.open(os.O_CREATE | os.O_TRUNC); err != nil {
 		return r.res, err
@@ -66,6 +69,9 @@ func Replay(e *endio.Engine, ops []Op, o Options) (Result, error) {
 	}
 	r.q = q
 	for _, op := range ops {
+		if err = ctx.Err(); err != nil {
+			break
+		}
 		if err = r.one(op); err != nil {
 			break
 		}

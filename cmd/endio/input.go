@@ -27,3 +27,10 @@ func parseInput[T any](name string, parse func(io.Reader) (T, error)) (T, error)
 	defer f.Close()
 	return parse(f)
 }
+
+// sameFile reports whether both names are of one file, so that writing to one would destroy the other.
+func sameFile(a, b string) bool {
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return errX == nil && errY == nil && x.Mode().IsRegular() && os.SameFile(x, y)
+}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ on the engine; every read, the size after each operation, and the whole file at 
 end are compared with a model in memory. mapread and mapwrite are done as read and
 write, clone_range and copy_range by reading and writing.
 
+Ctrl-C stops it after the operation under way, and prints what was done.
+
 Exit code: 0 if all agrees, 1 if something differs or an operation fails, 2 if the
 log can not be understood.
 
@@ -49,6 +52,9 @@ func (r *replayCmd) Run(c *console) error {
 		return bad(exitBadInput, err)
 	}
 	path := r.On
+	if sameFile(path, r.File) {
+		return bad(exitBadInput, fmt.Errorf("--on %s: is the log itself, which would be overwritten: give another file", path))
+	}
 	if path == "" {
 		dir, err := os.MkdirTemp(".", "endio-replay-")
 		if err != nil {
@@ -65,7 +71,12 @@ func (r *replayCmd) Run(c *console) error {
 	if err != nil {
 		return bad(exitFailed, err)
 	}
-	res, err := fsxlog.Replay(e, ops, fsxlog.Options{Path: path, By: r.By})
+	ctx, stop := untilStopped(c, "stopping after the operation under way")
+	defer stop()
+	res, err := fsxlog.Replay(ctx, e, ops, fsxlog.Options{Path: path, By: r.By})
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted: the rest of the log was not performed")
+	}
 	used, _ := e.Backend()
 	err = errors.Join(err, e.Close())
 	if perr := r.print(c.out, used, res, err); perr != nil {

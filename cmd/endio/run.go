@@ -85,6 +85,9 @@ func (r *runCmd) Run(c *console) error {
 	}
 	// Opened before the jobs run, since what they measure would have nowhere to go.
 	out, closeOut := c.out, func() error { return nil }
+	if sameFile(r.Output, r.File) {
+		return &exitError{exitBadInput, fmt.Errorf("--output %s: is the job file itself, which would be overwritten: give another file", r.Output)}
+	}
 	if r.Output != "" {
 		file, err := os.Create(r.Output)
 		if err != nil {

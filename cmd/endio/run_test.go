@@ -361,3 +361,26 @@ func check(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// TestInputIsKept: what a verb reads is not what it overwrites.
+func TestInputIsKept(t *testing.T) {
+	dir := t.TempDir()
+	job, link := filepath.Join(dir, "j.fio"), filepath.Join(dir, "link")
+	const text = "[j]\nrw=read\nsize=4k\n"
+	if err := errors.Join(os.WriteFile(job, []byte(text), 0o666), os.Symlink(job, link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"run", job, "-o", link}, {"replay", job, "--on", link}} {
+		if args[0] == "replay" {
+			if err := os.WriteFile(job, []byte("write 0x0 0x200 0x0\n"), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, _ := os.ReadFile(job)
+		code, out, errs := runEndio(args...)
+		after, _ := os.ReadFile(job)
+		if code != exitBadInput || !strings.Contains(errs, "itself, which would be overwritten") || !bytes.Equal(before, after) {
+			t.Errorf("%v: exit %d, %q, %q; the file holds %q, and held %q", args, code, out, errs, after, before)
+		}
+	}
+}
