@@ -176,7 +176,7 @@ func (c *client) fallocate() error {
 	n := 1 + c.rng.IntN(cells-at)
 	off, size := int64(at)*cellBytes, int64(n)*cellBytes
 	call := c.now()
-	switch c.rng.IntN(6) {
+	switch c.rng.IntN(7) {
 	case 0:
 		err := c.f.PunchHole(off, size)
 		c.record(call, action{kind: zeroCells, cell: at, n: int64(n)}, 0)
@@ -194,6 +194,12 @@ func (c *client) fallocate() error {
 	case 4:
 		err := c.f.Fallocate(endio.FallocZeroRange, off, size)
 		c.record(call, action{kind: zeroGrow, cell: at, n: int64(n)}, 0)
+		return err
+	case 5:
+		err := c.f.Fallocate(endio.FallocUnshare|endio.FallocKeepSize, off, size)
+		if errors.Is(err, syscall.EOPNOTSUPP) {
+			err = nil // only file systems that share extents have it
+		}
 		return err
 	}
 	if !c.shifts {
