@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"os"
 
 	"endio/lockdep"
@@ -100,7 +101,10 @@ func (j *Journal) readHeader() error {
 	if err != nil {
 		return err
 	}
-	if want := journalPageBytes + 2*j.Units*generationBytes; j.UnitBytes < 1 || j.Units < 0 || info.Size() != want {
+	if j.UnitBytes < 1 || j.Units < 0 || j.Units > math.MaxInt64/j.UnitBytes || j.Units > math.MaxInt64/(4*generationBytes) {
+		return fmt.Errorf("the journal is of %d units of %d bytes: no file has so many", j.Units, j.UnitBytes)
+	}
+	if want := journalPageBytes + 2*j.Units*generationBytes; info.Size() != want {
 		return fmt.Errorf("the journal has %d bytes, want %d", info.Size(), want)
 	}
 	return nil

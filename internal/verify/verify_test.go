@@ -239,6 +239,21 @@ func TestLedgerConcurrent(t *testing.T) {
 	}
 }
 
+// TestJournalOfTooMuch: numbers in a header that overflow where they are multiplied are no way to a size that fits.
+func TestJournalOfTooMuch(t *testing.T) {
+	for _, h := range []JournalHeader{{UnitBytes: 1, Units: 1 << 61}, {UnitBytes: 4096, Units: 1 << 61}, {UnitBytes: 1 << 60, Units: 8}, {UnitBytes: 0, Units: 1}} {
+		path := filepath.Join(t.TempDir(), "journal")
+		if j, err := CreateJournal(path, h); err != nil {
+			t.Fatal(err)
+		} else if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenJournal(path); err == nil || !strings.Contains(err.Error(), "no file has so many") {
+			t.Errorf("%+v: %v", h, err)
+		}
+	}
+}
+
 func TestJournal(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal")
 	h := JournalHeader{Checksum: XXHash, UnitBytes: 4096, Units: 100000, Run: 42}
