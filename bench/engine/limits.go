@@ -99,9 +99,9 @@ func depthLimit(all *rig.Limits, name string, w *rig.Row, peer string) {
 		if speed.V >= 1 {
 			score = max(score, 0.9/cpu.V)
 		}
-		speed.V = score
+		speed = rig.Value{V: score} // the spread is of another figure
 	} else if speed.Open == "" {
-		speed.V /= 1.1
+		speed = rig.Value{V: speed.V / 1.1}
 	}
 	all.AtLeast(name, text, speed, 1)
 }
