@@ -99,10 +99,11 @@ func depthLimit(all *rig.Limits, name string, w *rig.Row, peer string) {
 		if speed.V >= 1 {
 			score = max(score, 0.9/cpu.V)
 		}
-		speed = rig.Value{V: score} // the spread is of another figure
+		speed.V = score
 	} else if speed.Open == "" {
-		speed = rig.Value{V: speed.V / 1.1}
+		speed.V /= 1.1
 	}
+	speed.Low, speed.High = 0, 0 // they are of another figure
 	all.AtLeast(name, text, speed, 1)
 }
 
