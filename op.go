@@ -425,11 +425,8 @@ func (k *canceler) over() {
 func completeOp(c *host.Context, r *host.Request, res int32) {
 	op := r.User.(*Op)
 	if r.Op != host.OpNop && op.more(res) {
-		if op.Ctx == nil || op.Ctx.Err() == nil {
-			op.goOn(r)
-			return
-		}
-		op.Err = op.Ctx.Err()
+		op.goOn(r)
+		return
 	}
 	op.finish(c, op.Err)
 }
@@ -445,8 +442,21 @@ func (op *Op) goOn(r *host.Request) {
 	}
 }
 
-// more takes one result in, and reports whether the operation has to go on.
+// more takes one result in, and reports whether the operation has to go on: if something is left of it, and nobody
+// has cancelled it.
 func (op *Op) more(res int32) bool {
+	if !op.unfinished(res) {
+		return false
+	}
+	if op.Ctx != nil && op.Ctx.Err() != nil {
+		op.Err = op.Ctx.Err()
+		return false
+	}
+	return true
+}
+
+// unfinished takes one result in, and reports whether something is left to do.
+func (op *Op) unfinished(res int32) bool {
 	if res < 0 {
 		errno := syscall.Errno(-res)
 		switch errno {
