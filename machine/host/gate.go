@@ -69,14 +69,12 @@ func (m *Machine) Execute(r *Request) int32 {
 	if m.reason == "" {
 		return execute(r)
 	}
-	return m.executeGated(r)
+	return m.ExecuteInTurn(r)
 }
 
 // ExecuteInTurn is Execute for those who may be many, such as workers: it waits with rings,
 // too.
-func (m *Machine) ExecuteInTurn(r *Request) int32 { return m.executeGated(r) }
-
-func (m *Machine) executeGated(r *Request) int32 {
+func (m *Machine) ExecuteInTurn(r *Request) int32 {
 	m.gate.enter()
 	defer m.gate.leave()
 	return execute(r)

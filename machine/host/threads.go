@@ -105,19 +105,14 @@ func (d *threads) wake() {
 func (d *threads) cancel(r *Request, ud uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var before *Request
-	for x := d.head; x != nil && x != r; x = x.next {
-		before = x
+	before, link := (*Request)(nil), &d.head
+	for *link != nil && *link != r {
+		before, link = *link, &(*link).next
 	}
-	switch {
-	case before == nil && d.head != r, before != nil && before.next != r:
+	if *link == nil {
 		return
-	case before == nil:
-		d.head = r.next
-	default:
-		before.next = r.next
 	}
-	if d.tail == r {
+	if *link = r.next; d.tail == r {
 		d.tail = before
 	}
 	d.queued--
@@ -159,7 +154,7 @@ func (d *threads) loop() {
 		d.queued--
 		d.mu.Unlock()
 		ud := r.ud
-		res := d.m.executeGated(r)
+		res := d.m.ExecuteInTurn(r)
 		d.mu.Lock()
 		d.results = append(d.results, uring.CQE{UserData: ud, Res: res})
 		d.done.Signal()
