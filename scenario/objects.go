@@ -81,7 +81,8 @@ func (p *parser) ring() {
 	case p.skip("any"):
 		r.Modes, r.said = names(ringModes), true
 	case p.more():
-		r.Modes, r.said = p.list("ring mode", names(ringModes)), true
+		r.Modes, _ = p.list("ring mode", names(ringModes))
+		r.said = true
 	}
 	p.f.Rings = append(p.f.Rings, r)
 }

@@ -328,20 +328,24 @@ func (p *parser) oneOf(what string, list []string) string {
 	return ""
 }
 
-// list takes words of a list up to the end of the line or a colon.
-func (p *parser) list(what string, list []string) []string {
-	out := []string{p.oneOf(what, list)}
-	for p.skip(",") || p.more() {
-		t := p.toks[min(p.at, len(p.toks)-1)]
+// list takes words of a list up to the end of the line or a colon, and returns them and where they stand. Each may be
+// named once, and not before. It ends where one is wrong.
+func (p *parser) list(what string, list []string, before ...string) (words []string, at []Pos) {
+	for {
 		w := p.oneOf(what, list)
-		for _, o := range out {
-			if o == w && !p.failed {
-				p.fail(t.pos, "%s %s is named twice", what, w)
-			}
+		if p.failed {
+			return words, at
 		}
-		out = append(out, w)
+		pos := p.toks[p.at-1].pos
+		if slices.Contains(words, w) || slices.Contains(before, w) {
+			p.fail(pos, "%s %s is named twice", what, w)
+			return words, at
+		}
+		words, at = append(words, w), append(at, pos)
+		if !p.skip(",") && !p.more() {
+			return words, at
+		}
 	}
-	return out
 }
 
 // number takes a number in a range.
@@ -374,21 +378,8 @@ func (p *parser) cpu() (int, Pos) {
 }
 
 func (p *parser) want() {
-	for {
-		w := p.oneOf("property", names(extras))
-		if p.failed {
-			return
-		}
-		at := p.toks[p.at-1].pos
-		if slices.Contains(p.f.Wants, w) {
-			p.fail(at, "property %s is named twice", w)
-			return
-		}
-		p.f.Wants, p.wants = append(p.f.Wants, w), append(p.wants, at)
-		if !p.skip(",") && !p.more() {
-			return
-		}
-	}
+	words, at := p.list("property", names(extras), p.f.Wants...)
+	p.f.Wants, p.wants = append(p.f.Wants, words...), append(p.wants, at...)
 }
 
 func (p *parser) offline() {
@@ -406,9 +397,10 @@ func (p *parser) config() {
 		p.f.Configs = names(configNames)
 		return
 	}
-	p.f.Configs = p.list("configuration", append(names(configNames), "all"))
-	if i := slices.IndexFunc(p.toks, func(t token) bool { return t.text == "all" }); i >= 0 && !p.failed {
-		p.fail(p.toks[i].pos, "all stands alone: write config all, or name configurations")
+	words, at := p.list("configuration", append(names(configNames), "all"))
+	p.f.Configs = words
+	if i := slices.Index(words, "all"); i >= 0 && !p.failed {
+		p.fail(at[i], "all stands alone: write config all, or name configurations")
 	}
 }
 
