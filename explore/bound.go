@@ -19,8 +19,7 @@ type bounded struct {
 	seen         *stateTable
 	memory       int64
 	path         []boundNode
-	states       []uint64 // on the path, if the program declares them
-	loops        bool     // one was met again
+	way          statePath // if the program declares its states
 	complete     bool
 }
 
@@ -75,14 +74,14 @@ func (s *bounded) pick(x *Exec) int {
 	if x.stateFn != nil {
 		state = x.stateKey()
 	}
-	s.states = append(s.states[:d], state)
+	s.way.push(d, state)
 	key := s.key(x, b, state)
 	// The table keeps, as a mask, for which numbers of used preemptions the
 	// prefix was seen: a bit that is clear stands for a visit.
 	visits := ^uint64(0) << min(b.used, 63)
 	if old, found := s.seen.lookup(key, ^visits); found && old>>min(b.used, 63)&1 == 0 {
 		if state != 0 {
-			s.loops = checkCycle(x, s.states, d, state, nil, nil) || s.loops
+			s.way.met(x, d, state)
 		}
 		return -1
 	}

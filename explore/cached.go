@@ -14,9 +14,21 @@ import (
 // Concurrent Systems, 1996, section 5.4 (state matching and sleep sets).
 type cached struct {
 	dfs
-	seen  *sharedTable
-	keys  []uint64 // of the states on the path
-	loops bool     // a state was met again on the path
+	seen *sharedTable
+	way  statePath
+}
+
+// A statePath is the states on the way to the present one.
+type statePath struct {
+	keys  []uint64
+	loops bool // one was met again
+}
+
+func (w *statePath) push(d int, key uint64) { w.keys = append(w.keys[:d], key) }
+
+// met looks for the state at depth d among those before it: see [checkCycle].
+func (w *statePath) met(x *Exec, d int, key uint64) {
+	w.loops = checkCycle(x, w.keys, d, key, nil, nil) || w.loops
 }
 
 func newCached(memory int64) *cached {
@@ -36,8 +48,7 @@ func (s *cached) pick(x *Exec) int {
 		old, found = s.onPath(key, d)
 	}
 	if found {
-		s.loops = checkCycle(x, s.keys, d, key, nil, nil) || s.loops
-		if x.failure != nil && x.failing {
+		if s.way.met(x, d, key); x.failure != nil && x.failing {
 			return -1
 		}
 		todo = n.enabled & old &^ n.sleep
@@ -49,15 +60,15 @@ func (s *cached) pick(x *Exec) int {
 	}
 	n.cur = uint8(prefer(x, todo))
 	s.nodes = append(s.nodes[:d], n)
-	s.keys = append(s.keys[:d], key)
+	s.way.push(d, key)
 	return int(n.cur)
 }
 
 // onPath looks for a state on the path, for when the table is full: without it a
 // cycle of states would be followed up to the step bound.
 func (s *cached) onPath(key uint64, d int) (slept uint64, found bool) {
-	for k := min(d, len(s.keys)) - 1; k >= s.base; k-- {
-		if s.keys[k] == key {
+	for k := min(d, len(s.way.keys)) - 1; k >= s.base; k-- {
+		if s.way.keys[k] == key {
 			return s.nodes[k].sleep, true
 		}
 	}

@@ -157,33 +157,41 @@ func (s *dfs) load(p savedPart) {
 	}
 }
 
+// save adds the states to the nodes that they are of.
+func (w *statePath) save(p *savedPart) {
+	p.Loops = w.loops
+	for i := range p.Nodes {
+		p.Nodes[i].Key = w.keys[i]
+	}
+}
+
+func (w *statePath) load(p savedPart) {
+	w.loops, w.keys = w.loops || p.Loops, w.keys[:0]
+	for _, n := range p.Nodes {
+		w.keys = append(w.keys, n.Key)
+	}
+}
+
 func (s *cached) save() savedPart {
 	p := s.dfs.save()
-	p.Loops = s.loops
-	for i := range p.Nodes {
-		p.Nodes[i].Key = s.keys[i]
-	}
+	s.way.save(&p)
 	return p
 }
 
 func (s *cached) load(p savedPart) {
 	s.dfs.load(p)
-	s.loops = s.loops || p.Loops
-	s.keys = s.keys[:0]
-	for _, n := range p.Nodes {
-		s.keys = append(s.keys, n.Key)
-	}
+	s.way.load(p)
 }
 
 func (s *bounded) save() savedPart {
 	if s.over && s.cut && s.round < s.limit { // between two rounds
-		return savedPart{Round: s.round + 1, Loops: s.loops}
+		return savedPart{Round: s.round + 1, Loops: s.way.loops}
 	}
 	p := s.dfs.save()
-	p.Round, p.Cut, p.Loops = s.round, s.cut, s.loops
+	s.way.save(&p)
+	p.Round, p.Cut = s.round, s.cut
 	for i := range p.Nodes {
 		b := s.path[i]
-		p.Nodes[i].Key = s.states[i]
 		p.Nodes[i].Free, p.Nodes[i].Used, p.Nodes[i].Class = b.free, b.used, b.class
 	}
 	return p
@@ -191,10 +199,10 @@ func (s *bounded) save() savedPart {
 
 func (s *bounded) load(p savedPart) {
 	s.dfs.load(p)
-	s.round, s.cut, s.loops = p.Round, p.Cut, p.Loops
-	s.path, s.states = s.path[:0], s.states[:0]
+	s.way.load(p)
+	s.round, s.cut = p.Round, p.Cut
+	s.path = s.path[:0]
 	for _, n := range p.Nodes {
-		s.states = append(s.states, n.Key)
 		s.path = append(s.path, boundNode{free: n.Free, used: n.Used, class: n.Class})
 	}
 }

@@ -202,5 +202,5 @@ func (s *dfs) take(j job) {
 
 func (s *cached) take(j job) {
 	s.dfs.take(j)
-	s.keys = append(s.keys[:0], make([]uint64, len(j.Plan))...)
+	s.way.keys = append(s.way.keys[:0], make([]uint64, len(j.Plan))...)
 }

@@ -123,14 +123,14 @@ func (s *searching) conclude(xs []*Exec) {
 		switch st := x.strat.(type) {
 		case *cached:
 			r.States = st.seen.states()
-			loops = loops || st.loops || s.divided || s.apart
+			loops = loops || st.way.loops || s.divided || s.apart
 		case *graph:
 			r.States = st.g.states()
 		case *bounded:
 			if st.complete {
 				scope = "" // no execution needs more preemptions
 			}
-			loops = loops || st.loops
+			loops = loops || st.way.loops
 		}
 	}
 	if scope == "" && loops {
