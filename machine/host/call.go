@@ -39,7 +39,7 @@ func (p *Port) Call(op Op, f *File, buf []byte, off int64, flags uring.RWFlags, 
 	c.Op, c.File, c.Buf, c.Off, c.Flags, c.Async = op, f, buf, off, flags, async
 	c.done.Store(false)
 	c.w = newWaiter()
-	p.Submit(true, &c.Request)
+	p.submitCall(&c.Request)
 	p.waitFor(c.w, &c.done)
 	res := c.res
 	c.w.free()

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"endio/lockdep"
 	"endio/machine"
@@ -90,9 +91,13 @@ type Port struct {
 	lastFile *File
 	lastSlot int32
 	fileFree []int32
-	// gathering is set while the leader lets those run whom it has woken, before it
-	// enters the kernel: what they submit goes with it. Guarded by submitMu.
-	gathering bool
+	// gatherers is how many goroutines let others run before they enter the kernel: what those
+	// submit goes with it. Guarded by submitMu, as are how many requests came in all, and when and after which pause the
+	// next one does so.
+	gatherers   int
+	taken       uint64
+	gatherAgain time.Time
+	gatherPause time.Duration // 0: it was worth while
 
 	// left is odd while something was started that waits for the next flush. Written under
 	// submitMu; the monitor reads it, and flushes what stays.
@@ -165,16 +170,73 @@ func (p *Port) InFlight() int64 { return p.inFlight.Load() }
 func (p *Port) Submit(flush bool, r *Request) {
 	p.accept(1)
 	p.submitMu.Lock()
+	p.takeLocked(r)
+	p.submittedLocked(flush)
+	p.submitMu.Unlock()
+}
+
+// takeLocked starts r, or puts it in line.
+func (p *Port) takeLocked(r *Request) {
+	p.taken++
 	if !p.lines.empty() || !p.startOneLocked(r) {
 		p.lines.push(r)
 		p.startLocked()
 	}
-	if n := p.dev.unflushed(); n >= int(p.enough.Load()) || (flush || p.away.Load()) && !p.gathering {
+}
+
+// submittedLocked flushes what was started, if it is time for that.
+func (p *Port) submittedLocked(flush bool) {
+	if n := p.dev.unflushed(); n >= int(p.enough.Load()) || (flush || p.away.Load()) && p.gatherers == 0 {
 		p.flushLocked()
-	} else if n > 0 && !p.gathering { // who gathers flushes: the monitor, awake, would cost a quarter of the CPU
+	} else if n > 0 && p.gatherers == 0 { // who gathers flushes: the monitor, awake, would cost a quarter of the CPU
 		p.leftLocked(true)
 	}
+}
+
+// submitCall is [Port.Submit] for a goroutine that waits for r next. Where many do so, those that run next on this processor
+// are likely to submit as well, and what they submit costs one system call together.
+func (p *Port) submitCall(r *Request) {
+	p.accept(1)
+	p.submitMu.Lock()
+	p.takeLocked(r)
+	if n := p.dev.unflushed(); p.gatherers == 0 && n > 0 && n < int(p.enough.Load()) && p.inFlight.Load() >= gatherCalls {
+		p.gatherLocked()
+	}
+	p.submittedLocked(true)
 	p.submitMu.Unlock()
+}
+
+const (
+	// gatherCalls is the fewest blocking calls in flight of which one lets others run before it enters the kernel.
+	gatherCalls = 8
+
+	// Letting others run that takes longer than gatherSlow and gatherEach for each request that came of it means that processors
+	// are busy with other work, which would hold up what was submitted: nobody does so again for a while, the longer
+	// the more often that is found.
+	gatherSlow     = time.Millisecond
+	gatherEach     = 100 * time.Microsecond
+	gatherPauseMin = 5 * time.Millisecond
+	gatherPauseMax = time.Second
+)
+
+// gatherLocked lets other goroutines run. Whoever calls it flushes next: it lets go of the lock meanwhile.
+func (p *Port) gatherLocked() {
+	start, before := time.Now(), p.taken
+	if start.Before(p.gatherAgain) {
+		return
+	}
+	p.gatherers++
+	p.submitMu.Unlock()
+	runtime.Gosched()
+	took := time.Since(start)
+	p.submitMu.Lock()
+	p.gatherers--
+	if took <= gatherSlow+time.Duration(p.taken-before)*gatherEach {
+		p.gatherPause = 0
+		return
+	}
+	p.gatherPause = min(max(2*p.gatherPause, gatherPauseMin), gatherPauseMax)
+	p.gatherAgain = start.Add(took + p.gatherPause)
 }
 
 // leftLocked notes whether something waits for the next flush.
@@ -563,23 +625,15 @@ func (p *Port) waitFor(w *waiter, done *atomic.Bool) {
 func (p *Port) leadFor(done *atomic.Bool) {
 	for !done.Load() {
 		p.wait()
+		p.Expect(int(p.inFlight.Load()))
 		if n, _ := p.reap(); n > 1 && !done.Load() {
-			p.gather()
+			// What those submit who were woken goes with the next wait.
+			p.submitMu.Lock()
+			p.gatherLocked()
+			p.submitMu.Unlock()
 		}
 	}
 	p.leave()
-}
-
-// gather lets those run whom the leader has woken: what they submit then costs
-// one system call together, that of the leader's next wait.
-func (p *Port) gather() {
-	p.submitMu.Lock()
-	p.gathering = true
-	p.submitMu.Unlock()
-	runtime.Gosched()
-	p.submitMu.Lock()
-	p.gathering = false
-	p.submitMu.Unlock()
 }
 
 // Cancel asks that r be stopped. Whether it is or not, its Complete is called as

@@ -3,7 +3,10 @@
 package host
 
 import (
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,6 +62,89 @@ func TestRequestsAreGathered(t *testing.T) {
 		if !slices.Equal(d.flushes, c.want) {
 			t.Errorf("%d requests where %d are expected in flight were given to the device in parts of %v, want %v", c.submitted, c.expected, d.flushes, c.want)
 		}
+	}
+}
+
+// TestCallsAreGathered: where many goroutines make blocking calls, those that are next on the processor submit together; few
+// need not wait for anybody.
+func TestCallsAreGathered(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	m, err := New(Config{Shards: 1, MaxShards: 1, UseThreads: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	const calls, alone = 40, gatherCalls - 1
+	d := &slowDevice{}
+	p := newPort(m, 0, d, 128)
+	p.Expect(calls)
+	var wg sync.WaitGroup
+	for range calls {
+		wg.Go(func() { p.submitCall(&Request{}) })
+	}
+	wg.Wait()
+	sum := 0
+	for i, n := range d.flushes {
+		if sum += n; i < alone && n != 1 {
+			t.Errorf("flush %d took %d requests, want 1 as long as fewer than %d are in flight", i, n, gatherCalls)
+		}
+	}
+	// The scheduler looks for others elsewhere from time to time, so that a few come back early.
+	if most := alone + (calls-alone)/4; sum != calls || len(d.flushes) > most {
+		t.Errorf("%d requests were given to the device in parts of %v, want %d in at most %d", sum, d.flushes, calls, most)
+	}
+}
+
+// TestGatherGivesUp: where others keep the processor for long and submit nothing, nobody lets them run again for a
+// while, and for longer the more often that is so, until it is worth while again.
+func TestGatherGivesUp(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	m, err := New(Config{Shards: 1, MaxShards: 1, UseThreads: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	p := newPort(m, 0, &slowDevice{}, 128)
+	gather := func() {
+		p.submitMu.Lock()
+		p.gatherLocked()
+		p.submitMu.Unlock()
+	}
+	// beside lets a goroutine run that is busy for so long. The scheduler may come back without it, since it looks elsewhere
+	// from time to time.
+	beside := func(busy time.Duration) {
+		var done atomic.Bool
+		go func() {
+			for start := time.Now(); time.Since(start) < busy; {
+			}
+			done.Store(true)
+		}()
+		for !done.Load() {
+			p.gatherAgain = time.Time{}
+			gather()
+		}
+	}
+	for was, want := range map[time.Duration]time.Duration{0: gatherPauseMin, gatherPauseMin: 2 * gatherPauseMin, gatherPauseMax: gatherPauseMax} {
+		for tries := 0; ; tries++ {
+			p.gatherPause = was
+			if beside(2 * gatherSlow); p.gatherPause == want {
+				break
+			}
+			if tries == 10 {
+				t.Fatalf("after others were busy for %v nobody lets them run for %v, where it was %v before; want %v", 2*gatherSlow, p.gatherPause, was, want)
+			}
+		}
+	}
+	p.gatherPause = gatherPauseMax
+	for tries := 0; p.gatherPause > 0; tries++ {
+		if tries == 10 {
+			t.Fatalf("after others were soon done nobody lets them run for %v, want no pause", p.gatherPause)
+		}
+		beside(0) // longer only if the machine stood still
+	}
+	p.gatherAgain, p.gatherPause = time.Now().Add(time.Hour), time.Minute
+	if gather(); p.gatherPause != time.Minute {
+		t.Errorf("somebody has let others run before the time: the pause is %v", p.gatherPause)
 	}
 }
 
