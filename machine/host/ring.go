@@ -146,10 +146,13 @@ func (d *ring) cancel(_ *Request, ud uint64) {
 // A wait that keeps the Go scheduler's P costs a quarter less CPU and returns
 // without having to get a P first, which takes up to 20 ms where all are busy;
 // but meanwhile the P runs nothing else. So waits keep it that last for less than
-// holdBelow on average, up to half of all Ps at a time.
+// holdBelow on average, up to half of all Ps at a time. Those of a thread that waits for several completions
+// last longer, and keep it all the same, since the runtime's monitor, which takes the P away from one that waits
+// for long, then looks every 20 us for a while.
 const (
-	holdBelow   = 100 * time.Microsecond
-	sampleWaits = 16 // one wait of so many is timed
+	holdBelow    = 100 * time.Microsecond
+	holdTogether = 250 * time.Microsecond
+	sampleWaits  = 16 // one wait of so many is timed
 )
 
 func (d *ring) wait(submit uint32) error {
@@ -165,7 +168,11 @@ func (d *ring) wait(submit uint32) error {
 		}
 		defer m.poller.seats.leave()
 	}
-	hold := d.average < holdBelow && m.takeHold()
+	below := holdBelow
+	if d.port.together > 1 {
+		below = holdTogether
+	}
+	hold := d.average < below && m.takeHold()
 	if hold {
 		d.r.SetHold(uring.HoldUntilPreempted)
 	} else {
