@@ -19,8 +19,9 @@ func limits(r *rig.Report) []rig.Limit {
 		name := w.Section + "/" + w.Name
 		switch w.Section {
 		case "depth":
-			depthLimit(&all, name, w, "caller")
-			depthLimit(&all, name, w, "caller, own thread")
+			for _, peer := range []string{"caller", "caller, own thread", "caller, own thread, together"} {
+				depthLimit(&all, name, w, peer)
+			}
 		case "context":
 			// The kernel gained 37% where the caller completes instead of a worker (E1). Task has no such
 			// hand-off, so what stands for the kernel's worker is the design that has one.

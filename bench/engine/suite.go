@@ -50,13 +50,17 @@ func specs(file, ram string) []rig.Spec {
 	for _, p := range places {
 		for _, depth := range []int{16, 64} {
 			row := fmt.Sprintf("%s/%d", p, depth)
-			all.add(p, rig.Spec{Section: "depth", Row: row, Peer: "fio", How: "fio", Depth: depth})
-			if depth == 16 { // as endio does there
-				all.add(p, rig.Spec{Section: "depth", Row: row, Peer: "fio, 8 together", How: "fio", Depth: depth, Count: 8})
+			together := min(depth/2, 16)
+			for _, one := range []rig.Spec{
+				{Peer: "fio", How: "fio"},
+				{Peer: "fio, together", How: "fio", Count: together},
+				{Peer: "caller", How: "caller"},
+				{Peer: "caller, own thread", How: "own"},
+				{Peer: "caller, own thread, together", How: "own", Count: together},
+			} {
+				one.Section, one.Row, one.Depth, one.Turns = "depth", row, depth, true
+				all.add(p, one)
 			}
-			all.add(p,
-				rig.Spec{Section: "depth", Row: row, Peer: "caller", How: "caller", Depth: depth},
-				rig.Spec{Section: "depth", Row: row, Peer: "caller, own thread", How: "own", Depth: depth})
 		}
 	}
 	// The bare system call in a loop is the ceiling for whoever has the kernel copy the data.
@@ -69,7 +73,7 @@ func specs(file, ram string) []rig.Spec {
 			row = fast + "/write/16"
 		}
 		for _, how := range []string{"handoff", "task", "inline", "caller"} {
-			all.add(fast, rig.Spec{Section: "context", Row: row, Peer: how, How: how, Write: write, Depth: 16})
+			all.add(fast, rig.Spec{Section: "context", Row: row, Peer: how, How: how, Write: write, Depth: 16, Turns: true})
 		}
 	}
 	batches(&all, fast)

@@ -6,7 +6,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"endio/bench/internal/rig"
@@ -14,14 +13,15 @@ import (
 
 // Peers, by the ways in which they are measured.
 const (
-	fio      = "fio" // io_uring, fixed buffers, registered files, batches
-	fio8     = "fio, 8 together"
-	osFile   = "os.File" // a goroutine for each of the depth
-	caller   = "caller"  // endio, one goroutine on one queue
-	own      = "caller, own thread"
-	task     = "task"     // endio, handlers on workers
-	inline   = "inline"   // endio, handlers on the reaper
-	blocking = "blocking" // endio's ReadAt and WriteAt, a goroutine for each of the depth
+	fio         = "fio"           // io_uring, fixed buffers, registered files, batches
+	fioTogether = "fio, together" // and waits for half of the depth, up to 16, as ownTogether does
+	osFile      = "os.File"       // a goroutine for each of the depth
+	caller      = "caller"        // endio, one goroutine on one queue
+	own         = "caller, own thread"
+	ownTogether = "caller, own thread, together"
+	task        = "task"     // endio, handlers on workers
+	inline      = "inline"   // endio, handlers on the reaper
+	blocking    = "blocking" // endio's ReadAt and WriteAt, a goroutine for each of the depth
 )
 
 var suite = &rig.Suite{
@@ -43,11 +43,16 @@ func specs(file, ram string) []rig.Spec {
 	add := func(one rig.Spec, peers ...string) {
 		for _, peer := range peers {
 			one.Peer, one.How = peer, peer
+			// Of many goroutines all would look slow at each stop, which is more than one in a hundred.
+			one.Turns = one.Section == "depth" && peer != blocking && peer != osFile
+			one.Count = 0
 			switch peer {
 			case own:
 				one.How = "own"
-			case fio8:
-				one.How, one.Count = "fio", 8
+			case ownTogether:
+				one.How, one.Count = "own", min(one.Depth/2, 16)
+			case fioTogether:
+				one.How, one.Count = "fio", min(one.Depth/2, 16)
 			}
 			all = append(all, one)
 		}
@@ -61,8 +66,8 @@ func specs(file, ram string) []rig.Spec {
 		for _, write := range []bool{false, true} {
 			for _, depth := range []int{1, 16, 64} {
 				peers := []string{fio, caller, own, task, inline, blocking, osFile}
-				if depth == 16 { // as endio does there
-					peers = slices.Insert(peers, 1, fio8)
+				if depth > 1 {
+					peers = []string{fio, fioTogether, caller, own, ownTogether, task, inline, blocking, osFile}
 				}
 				add(rig.Spec{Section: "depth", Row: fmt.Sprintf("%s/%s/%d", place, kinds[write], depth), Place: place, Write: write, Depth: depth}, peers...)
 			}
@@ -99,7 +104,7 @@ func limits(r *rig.Report) []rig.Limit {
 func depthLimits(all *rig.Limits, name string, w *rig.Row) {
 	deep := !strings.HasSuffix(name, "/1")
 	if deep {
-		for _, peer := range []string{caller, own} {
+		for _, peer := range []string{caller, own, ownTogether} {
 			all.AtLeast(name, peer+" IOPS / fio's", w.Ratio(peer, fio, rig.KIOPS), 1)
 			all.AtMost(name, peer+" CPU / fio's", w.Ratio(peer, fio, rig.CPU), 1.1)
 		}
@@ -114,7 +119,7 @@ func depthLimits(all *rig.Limits, name string, w *rig.Row) {
 		all.AtMost(name, "blocking p99 / os.File's", w.Ratio(blocking, osFile, rig.P99), 0.2)
 		all.AtMost(name, "blocking p99 by turns / os.File's", w.Ratio(blocking, osFile, rig.P99Turn), 0.2)
 	}
-	for _, peer := range []string{caller, own, task, inline} {
+	for _, peer := range []string{caller, own, ownTogether, task, inline} {
 		// Less than one in a hundred is the runtime's own, not the operation's.
 		all.AtMost(name, peer+" allocations per operation", w.Get(peer, rig.Allocs), 0.01)
 	}

@@ -95,7 +95,7 @@ func TestSummary(t *testing.T) {
 // that are torn apart, sections that are not shown.
 func TestSpecs(t *testing.T) {
 	rig.CheckSpecs(t, suite)
-	if got := len(specs("ext4", "")); got != 6*7+2+2*3+1 {
+	if got := len(specs("ext4", "")); got != 2*(7+9+9)+2*3+1 {
 		t.Errorf("%d measurements without a loop device", got)
 	}
 }

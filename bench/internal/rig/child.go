@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -76,7 +77,7 @@ var ways = map[string]struct {
 	"uncached":      {measureStream, false},
 	"blocking":      {measureCalls, false},
 	"caller":        {measureCaller, false},
-	"own":           {measureCaller, false}, // with QueueOptions.OwnThread and Together
+	"own":           {measureCaller, false}, // with QueueOptions.OwnThread, and Together as Spec.Count says
 	"dsync":         {measureCaller, false}, // with Op.DSync
 	"files":         {measureCaller, false}, // on Spec.Count files in turn
 	"group":         {measureGroups, false},
@@ -133,12 +134,17 @@ func measureHere(s Spec) (Measurement, error) {
 // A meter counts what happens between the end of the warm-up and the end.
 type meter struct {
 	from      time.Time
-	length    time.Duration
+	wait      func() // until the end
 	measuring atomic.Bool
 }
 
 func newMeter(s Spec) *meter {
-	return &meter{from: time.Now().Add(s.Duration / warmUp), length: s.Duration}
+	m := &meter{from: time.Now().Add(s.Duration / warmUp), wait: func() { time.Sleep(s.Duration) }}
+	if s.Turns {
+		// Standard input ends when the turns do; that it can not be read is an end too.
+		m.wait = func() { _, _ = io.Copy(io.Discard, os.Stdin) }
+	}
+	return m
 }
 
 // A period is what the process has used in the measured time.
@@ -149,7 +155,7 @@ type period struct {
 }
 
 // run lets the measured part begin after the warm-up, or later where those that are measured leave no
-// processor for this goroutine, and end after its length, or later; edge is called at both.
+// processor for this goroutine, and end after its length or its turns, or later; edge is called at both.
 func (m *meter) run(edge func(), stop func()) period {
 	time.Sleep(time.Until(m.from))
 	var memory runtime.MemStats
@@ -159,7 +165,7 @@ func (m *meter) run(edge func(), stop func()) period {
 	before := usage()
 	start := time.Now()
 	m.measuring.Store(true)
-	time.Sleep(m.length)
+	m.wait()
 	m.measuring.Store(false)
 	p := period{elapsed: time.Since(start)}
 	edge()
@@ -322,7 +328,7 @@ func callerLoop(s Spec, e *endio.Engine, files []*endio.File, meter *meter, rec 
 	defer runtime.UnlockOSThread()
 	o := endio.QueueOptions{Depth: max(2, s.Depth), OwnThread: s.How == "own"}
 	if o.OwnThread {
-		o.Together = min(s.Depth/8, 8)
+		o.Together = s.Count
 	}
 	q, err := e.NewQueue(o)
 	if err != nil {

@@ -6,29 +6,23 @@ package rig
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
 	"strconv"
 )
 
-// batchOf returns how many operations fio gives to the kernel together: a quarter of
-// the depth if the spec does not say. Fewer cost more CPU, and with more the device runs dry.
-func batchOf(s Spec) int {
+// batchesOf returns how many operations fio gives to the kernel together, and how many it waits for. If the spec does
+// not say, that is a quarter of the depth, since fewer cost more CPU, and with more the device runs dry; and one.
+func batchesOf(s Spec) (submit, complete int) {
 	if s.Count > 0 {
-		return s.Count
+		return s.Count, s.Count
 	}
-	return max(1, s.Depth/4)
+	return max(1, s.Depth/4), 1
 }
 
-// measureFio runs fio on the spec.
-func measureFio(ctx context.Context, s Spec) (Measurement, error) {
-	fio, err := exec.LookPath("fio")
-	if err != nil {
-		return nil, fmt.Errorf("fio is a peer of this benchmark; as root, make fio installs it: %w", err)
-	}
+// fioArgs returns the arguments with which fio measures s. With turns it runs until it is interrupted, in one process.
+func fioArgs(s Spec) []string {
 	rw, direct := "randread", "1"
 	if s.Write {
 		rw = "randwrite"
@@ -36,16 +30,16 @@ func measureFio(ctx context.Context, s Spec) (Measurement, error) {
 	if s.Cached {
 		direct = "0"
 	}
-	out, err := output(ctx, fio, "--name=peer", "--filename="+s.Path, "--rw="+rw, "--bs="+strconv.Itoa(s.Block),
-		"--size="+strconv.FormatInt(s.Bytes, 10), "--direct="+direct, "--ioengine=io_uring", "--fixedbufs=1", "--registerfiles=1",
-		"--iodepth="+strconv.Itoa(s.Depth), "--iodepth_batch_submit="+strconv.Itoa(batchOf(s)),
-		"--iodepth_batch_complete_min=1", "--iodepth_batch_complete_max="+strconv.Itoa(s.Depth),
-		"--norandommap", "--randrepeat=0", "--invalidate=0", "--time_based", fmt.Sprintf("--runtime=%dms", s.Duration.Milliseconds()),
-		"--output-format=json")
-	if err != nil {
-		return nil, err
+	submit, complete := batchesOf(s)
+	args := []string{"--name=peer", "--filename=" + s.Path, "--rw=" + rw, "--bs=" + strconv.Itoa(s.Block),
+		"--size=" + strconv.FormatInt(s.Bytes, 10), "--direct=" + direct, "--ioengine=io_uring", "--fixedbufs=1", "--registerfiles=1",
+		"--iodepth=" + strconv.Itoa(s.Depth), "--iodepth_batch_submit=" + strconv.Itoa(submit),
+		"--iodepth_batch_complete_min=" + strconv.Itoa(complete), "--iodepth_batch_complete_max=" + strconv.Itoa(s.Depth),
+		"--norandommap", "--randrepeat=0", "--invalidate=0", "--output-format=json", "--time_based"}
+	if s.Turns {
+		return append(args, "--thread", "--runtime=1d")
 	}
-	return parseFio(out, s.Write)
+	return append(args, fmt.Sprintf("--runtime=%dms", s.Duration.Milliseconds()))
 }
 
 // parseFio takes the figures of the one job from fio's output.

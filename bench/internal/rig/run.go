@@ -265,35 +265,51 @@ func (b *bench) left() time.Duration {
 // interrupted: then nothing of the row counts.
 func (b *bench) measureUnit(ctx context.Context, u *unit) ([]outcome, error) {
 	start, round := time.Now(), u.rounds(b.report)+1
+	show := func(s Spec) { b.progress.show(round, b.o.rounds, s.Name(), b.left()-time.Since(start)) }
 	var all []outcome
+	var together []Spec
 	for i := range u.specs {
 		// What a peer leaves behind, in caches and in the device, meets another one in the next round.
-		s := u.specs[(i+round-1)%len(u.specs)]
-		b.progress.show(round, b.o.rounds, s.Name(), b.left()-time.Since(start))
-		p := b.places[s.Place]
-		s.Path, s.Bytes, s.Duration = p.path, p.bytes, b.o.duration
-		if s.Block == 0 {
-			s.Block = 4096
+		s := b.prepare(u.specs[(i+round-1)%len(u.specs)])
+		if s.Turns {
+			together = append(together, s)
+			continue
 		}
-		if s.Limited {
-			s.Cgroup = b.cgroup
-		}
-		if b.o.profile != "" {
-			s.Profile = filepath.Join(b.o.profile, strings.NewReplacer("/", "-", " ", "-", ",", "").Replace(s.Name())+".pprof")
-		}
+		show(s)
 		m, err := measure(ctx, s)
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if err != nil {
-			b.progress.clear()
-			fmt.Fprintf(os.Stderr, "%s failed in round %d: %v\n", s.Name(), round, err)
-			b.failed = append(b.failed, fmt.Sprintf("%s: %v", s.Name(), err))
-		}
 		all = append(all, outcome{spec: s, m: m, err: err})
+	}
+	if len(together) > 0 {
+		all = append(all, measureTurns(ctx, together, show)...)
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	for _, one := range all {
+		if one.err != nil {
+			b.progress.clear()
+			fmt.Fprintf(os.Stderr, "%s failed in round %d: %v\n", one.spec.Name(), round, one.err)
+			b.failed = append(b.failed, fmt.Sprintf("%s: %v", one.spec.Name(), one.err))
+		}
 	}
 	b.took[u.name] = time.Since(start)
 	return all, nil
+}
+
+// prepare fills in what s does not say of itself.
+func (b *bench) prepare(s Spec) Spec {
+	p := b.places[s.Place]
+	s.Path, s.Bytes, s.Duration = p.path, p.bytes, b.o.duration
+	if s.Block == 0 {
+		s.Block = 4096
+	}
+	if s.Limited {
+		s.Cgroup = b.cgroup
+	}
+	if b.o.profile != "" {
+		s.Profile = filepath.Join(b.o.profile, strings.NewReplacer("/", "-", " ", "-", ",", "").Replace(s.Name())+".pprof")
+	}
+	return s
 }
 
 // uses reports whether one of the units has a spec that satisfies is.
@@ -359,20 +375,38 @@ func measure(ctx context.Context, s Spec) (Measurement, error) {
 			return nil, fmt.Errorf("read the file into the page cache: %w", err)
 		}
 	}
+	name, args, err := s.command()
+	if err != nil {
+		return nil, err
+	}
+	out, err := output(ctx, name, args...)
+	if err != nil {
+		return nil, err
+	}
+	return s.parse(out)
+}
+
+// command returns what measures s.
+func (s Spec) command() (name string, args []string, err error) {
 	if s.How == "fio" {
-		return measureFio(ctx, s)
+		name, err = exec.LookPath("fio")
+		if err != nil {
+			return "", nil, fmt.Errorf("fio is a peer of this benchmark; as root, make fio installs it: %w", err)
+		}
+		return name, fioArgs(s), nil
 	}
 	text, err := json.Marshal(s)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	out, err := output(ctx, self, "-child", string(text))
-	if err != nil {
-		return nil, err
+	name, err = os.Executable()
+	return name, []string{"-child", string(text)}, err
+}
+
+// parse takes the figures from what the command has printed.
+func (s Spec) parse(out []byte) (Measurement, error) {
+	if s.How == "fio" {
+		return parseFio(out, s.Write)
 	}
 	var m Measurement
 	return m, json.Unmarshal(out, &m)
@@ -394,14 +428,21 @@ func warm(path string) error {
 	}
 }
 
-// output runs a command and returns what it prints. The command is in a group of its
-// own, so that the terminal's Ctrl-C leaves it to ctx to stop it.
-func output(ctx context.Context, name string, args ...string) ([]byte, error) {
+// command returns a command that is in a group of its own, so that the terminal's Ctrl-C leaves it to ctx to end it.
+func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	// fio's job is in a session of its own, and ends when fio is asked to.
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	cmd.Cancel = func() error {
+		return errors.Join(syscall.Kill(-cmd.Process.Pid, syscall.SIGINT), syscall.Kill(-cmd.Process.Pid, syscall.SIGCONT))
+	}
 	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// output runs a command and returns what it prints.
+func output(ctx context.Context, name string, args ...string) ([]byte, error) {
+	cmd := command(ctx, name, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -33,10 +33,11 @@ type Spec struct {
 	Block    int           `json:"block"` // bytes of an operation; 0 means 4096
 	Delay    time.Duration `json:"delay"` // Options.TaskDelay
 	Shards   int           `json:"shards"`
-	Count    int           `json:"count"`   // operations, files, records of a group, or what fio submits together
+	Count    int           `json:"count"`   // operations, files, records of a group, or what fio and a thread's own queue do together
 	Limited  bool          `json:"limited"` // in a control group with a memory limit, if there can be one
 	Cgroup   string        `json:"cgroup"`  // filled in by the rig
 	Duration time.Duration `json:"duration"`
+	Turns    bool          `json:"turns"`   // measured in turns with the others of the row that are: see measureTurns
 	Profile  string        `json:"profile"` // file for the CPU profile; "": none
 }
 
