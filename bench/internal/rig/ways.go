@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -394,6 +395,11 @@ func measureStream(s Spec, e *endio.Engine) (Measurement, error) {
 		Left: float64(st.Cache) * float64(os.Getpagesize()) / (1 << 20)}, plain.Close()
 }
 
+// inFlightCall is how many operations measureInFlight submits with one call: who has many to
+// submit has no reason to make a call for each, which costs a system call where few are in flight, and none
+// where the device is full.
+const inFlightCall = 100
+
 // measureInFlight submits as many operations as the spec says at once, each with
 // an Op of its own, and waits for all. Submitting is faster than any device, so
 // that most are in flight together; how many is one of the figures.
@@ -403,11 +409,12 @@ func measureInFlight(s Spec, e *endio.Engine) (Measurement, error) {
 		return nil, err
 	}
 	at, buf := newOffsets(s, 1), e.AlignedBuffer(s.Block)
-	ops := make([]endio.Op, s.Count)
+	ops, all := make([]endio.Op, s.Count), make([]*endio.Op, s.Count)
 	var wg sync.WaitGroup
 	wg.Add(len(ops))
 	var failed atomic.Int64
 	for i := range ops {
+		all[i] = &ops[i]
 		ops[i] = endio.Op{File: files[0], Kind: endio.Read, In: endio.Task, Buf: buf, Off: at.get(), Done: func(_ *endio.Context, op *endio.Op) {
 			if op.Err != nil {
 				failed.Add(1)
@@ -426,8 +433,8 @@ func measureInFlight(s Spec, e *endio.Engine) (Measurement, error) {
 		if pass > 0 {
 			wg.Add(len(ops))
 		}
-		for i := range ops {
-			if err := e.Submit(&ops[i]); err != nil {
+		for some := range slices.Chunk(all, inFlightCall) {
+			if err := e.Submit(some...); err != nil {
 				return nil, err
 			}
 		}
