@@ -39,7 +39,7 @@ func TestHold(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for faults.Counts()["hold"] < before+200 {
+			for faults.Counts()["hold"] < before+50 {
 				time.Sleep(time.Millisecond) // sleep: nobody is told of what is held
 			}
 			if d, in := done.Load(), e.Stats().InFlight; d != 0 || in != n {

@@ -36,7 +36,8 @@ type Options struct {
 	Backend Backend
 
 	// Depth is how many operations a shard has in the kernel at a time, a power of
-	// two from 2 to 16384; 0 means 256. More can be submitted: they wait their turn.
+	// two from 2 to 16384; 0 means 64, and 256 for a queue of its own ([QueueOptions.Depth]). More can be
+	// submitted: they wait their turn, file by file.
 	Depth int
 
 	// Threads is how many system calls the engine has under way at a time on the backend

@@ -33,7 +33,7 @@ type Queue struct {
 // QueueOptions tune [Engine.NewQueue]. The zero value is what most want.
 type QueueOptions struct {
 	// Depth is how many operations the kernel has at a time, a power of two from 2 to
-	// 16384; 0 means that of the engine. More can be submitted: they wait their turn.
+	// 16384; 0 means [Options.Depth], or 256. More can be submitted: they wait their turn.
 	Depth int
 
 	// OwnThread makes the queue that of the calling thread, to which its goroutine must be
@@ -63,7 +63,7 @@ func (e *Engine) NewQueue(o QueueOptions) (*Queue, error) {
 		o.Depth = e.opts.Depth
 	}
 	if o.Depth == 0 {
-		o.Depth = host.DefaultEntries
+		o.Depth = host.QueueEntries
 	}
 	if o.Depth < 2 || o.Depth > 1<<14 || o.Depth&(o.Depth-1) != 0 {
 		return nil, fmt.Errorf("new queue: depth %d: %w: want a power of two from 2 to %d", o.Depth, ErrInvalid, 1<<14)

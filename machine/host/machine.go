@@ -29,7 +29,7 @@ type Config struct {
 	// what RLIMIT_NPROC and pids.max allow if that is less.
 	Threads int
 	// Entries is how many requests a port's ring takes at a time, a power of two; 0
-	// means DefaultEntries. More are kept in the port until there is room.
+	// means ShardEntries. More are kept in the port until there is room.
 	Entries int
 	// StallAfter is after what time a work item counts as stalled; 0 means
 	// DefaultStallAfter. The monitor's clock has this grain, so up to twice that.
@@ -55,9 +55,13 @@ type Config struct {
 // takes a ring with its descriptors and its memory.
 const MostShards = 8192
 
-// DefaultEntries is the size of a port's ring: twice the depth at which fast
-// devices are saturated.
-const DefaultEntries = 256
+// ShardEntries is the size of the ring of a shard's port: the depth at which fast devices are saturated. What is
+// beyond it waits in lines, one for each file, whereas a device serves a full queue as it likes: a small reader
+// beside a flood then waits for most of that (docs/benchmarks.md, the levers).
+const ShardEntries = 64
+
+// QueueEntries is the size of the ring of a port that is one goroutine's, who decides how much is in flight.
+const QueueEntries = 256
 
 // DefaultStallAfter is longer than any handler that only computes should take, and
 // shorter than what waiters behind it notice beside the latency of a disk.
@@ -117,7 +121,7 @@ func New(cfg Config) (*Machine, error) {
 		cfg.MaxShards = max(cfg.Shards, runtime.NumCPU())
 	}
 	if cfg.Entries == 0 {
-		cfg.Entries = DefaultEntries
+		cfg.Entries = ShardEntries
 	}
 	if cfg.StallAfter == 0 {
 		cfg.StallAfter = DefaultStallAfter
