@@ -16,7 +16,7 @@ import (
 // and all is in flight, until it is released; and again.
 func TestHold(t *testing.T) {
 	faults := &host.Faults{Seed: 1}
-	backendsWith(t, endio.Options{Faults: faults}, func(t *testing.T, e *endio.Engine) {
+	backendsWith(t, endio.Options{Faults: faults, Depth: 256}, func(t *testing.T, e *endio.Engine) {
 		const n = 3000 // more than the rings take
 		f := openPath(t, e, newFile(t, 4*block))
 		var wg sync.WaitGroup
@@ -39,7 +39,7 @@ func TestHold(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for faults.Counts()["hold"] < before+50 {
+			for faults.Counts()["hold"] < before+200 {
 				time.Sleep(time.Millisecond) // sleep: nobody is told of what is held
 			}
 			if d, in := done.Load(), e.Stats().InFlight; d != 0 || in != n {
