@@ -10,11 +10,7 @@ import (
 // TestQueuedWorkIsWatched has work in a queue for so long that nothing has run for
 // many looks: the monitor must not sleep, or nobody sees its handler block.
 func TestQueuedWorkIsWatched(t *testing.T) {
-	m, err := New(Config{Shards: 1, MaxShards: 1, UseThreads: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
+	m := oneShard(t)
 	s := m.shards[0] // not started: nobody takes work from it
 	m.mon.look()     // sees the ports for the first time
 	if m.mon.look() {
@@ -35,11 +31,7 @@ func TestQueuedWorkIsWatched(t *testing.T) {
 
 // TestBusyPorts has the monitor look at ports with something in flight only.
 func TestBusyPorts(t *testing.T) {
-	m, err := New(Config{Shards: 1, MaxShards: 1, UseThreads: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
+	m := oneShard(t)
 	ports := make([]*Port, 100)
 	for i := range ports {
 		ports[i] = newPort(m, 0, &slowDevice{}, 8)

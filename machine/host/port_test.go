@@ -34,12 +34,18 @@ func (d *slowDevice) wake()                   {}
 func (d *slowDevice) cancel(*Request, uint64) {}
 func (d *slowDevice) close() error            { return nil }
 
-func TestRequestsAreGathered(t *testing.T) {
+// oneShard returns a machine with one shard, on threads.
+func oneShard(t *testing.T) *Machine {
 	m, err := New(Config{Shards: 1, MaxShards: 1, UseThreads: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
+	t.Cleanup(func() { _ = m.Close() })
+	return m
+}
+
+func TestRequestsAreGathered(t *testing.T) {
+	m := oneShard(t)
 	for _, c := range []struct {
 		expected, submitted int
 		want                []int
@@ -69,11 +75,7 @@ func TestRequestsAreGathered(t *testing.T) {
 // need not wait for anybody.
 func TestCallsAreGathered(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	m, err := New(Config{Shards: 1, MaxShards: 1, UseThreads: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
+	m := oneShard(t)
 	const calls, alone = 40, gatherCalls - 1
 	d := &slowDevice{}
 	p := newPort(m, 0, d, 128)
@@ -99,11 +101,7 @@ func TestCallsAreGathered(t *testing.T) {
 // while, and for longer the more often that is so, until it is worth while again.
 func TestGatherGivesUp(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	m, err := New(Config{Shards: 1, MaxShards: 1, UseThreads: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
+	m := oneShard(t)
 	p := newPort(m, 0, &slowDevice{}, 128)
 	gather := func() {
 		p.submitMu.Lock()
@@ -194,11 +192,7 @@ func (d *eagerDevice) reap(dst []uring.CQE) int {
 // comes back nevertheless, to run handlers.
 func TestReapEnds(t *testing.T) {
 	const limit, all = 64, 1000
-	m, err := New(Config{Shards: 1, MaxShards: 1, UseThreads: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
+	m := oneShard(t)
 	p := newPort(m, 0, &eagerDevice{}, limit)
 	completed := 0
 	for range all {
