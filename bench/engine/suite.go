@@ -50,7 +50,7 @@ func specs(file, ram string) []rig.Spec {
 	for _, p := range places {
 		for _, depth := range []int{16, 64} {
 			row := fmt.Sprintf("%s/%d", p, depth)
-			together := min(depth/2, 16)
+			together := rig.Together(depth)
 			for _, one := range []rig.Spec{
 				{Peer: "fio", How: "fio"},
 				{Peer: "fio, together", How: "fio", Count: together},

@@ -14,7 +14,7 @@ import (
 // Peers, by the ways in which they are measured.
 const (
 	fio         = "fio"           // io_uring, fixed buffers, registered files, batches
-	fioTogether = "fio, together" // and waits for half of the depth, up to 16, as ownTogether does
+	fioTogether = "fio, together" // and waits for as many as it submits, as ownTogether does
 	osFile      = "os.File"       // a goroutine for each of the depth
 	caller      = "caller"        // endio, one goroutine on one queue
 	own         = "caller, own thread"
@@ -50,9 +50,9 @@ func specs(file, ram string) []rig.Spec {
 			case own:
 				one.How = "own"
 			case ownTogether:
-				one.How, one.Count = "own", min(one.Depth/2, 16)
+				one.How, one.Count = "own", rig.Together(one.Depth)
 			case fioTogether:
-				one.How, one.Count = "fio", min(one.Depth/2, 16)
+				one.How, one.Count = "fio", rig.Together(one.Depth)
 			}
 			all = append(all, one)
 		}

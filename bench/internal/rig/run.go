@@ -277,6 +277,9 @@ func (b *bench) measureUnit(ctx context.Context, u *unit) ([]outcome, error) {
 		}
 		show(s)
 		m, err := measure(ctx, s)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		all = append(all, outcome{spec: s, m: m, err: err})
 	}
 	if len(together) > 0 {

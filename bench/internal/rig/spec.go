@@ -41,6 +41,9 @@ type Spec struct {
 	Profile  string        `json:"profile"` // file for the CPU profile; "": none
 }
 
+// Together is how many operations of a depth are worth submitting, and waiting for, together: half of them, up to 16.
+func Together(depth int) int { return min(depth/2, 16) }
+
 // RowName names what is compared.
 func (s Spec) RowName() string { return s.Section + "/" + s.Row }
 

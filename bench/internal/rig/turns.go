@@ -92,9 +92,13 @@ func (p *player) start(ctx context.Context) {
 	if p.stdin, p.err = p.cmd.StdinPipe(); p.err != nil {
 		return
 	}
-	if p.err = p.cmd.Start(); p.err != nil {
-		return
+	if p.err = p.cmd.Start(); p.err == nil {
+		p.err = p.await(ctx)
 	}
+}
+
+// await returns when the process does its I/O, or ctx is over.
+func (p *player) await(ctx context.Context) error {
 	was, looks := int64(0), 0
 	for begun := time.Now(); looks < startLooks && ctx.Err() == nil; {
 		sleep(ctx, lookEvery)
@@ -103,20 +107,18 @@ func (p *player) start(ctx context.Context) {
 		ended := unix.Waitid(unix.P_PID, p.cmd.Process.Pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == nil && info.Signo != 0
 		switch {
 		case ended:
-			p.err = errEnded
+			return errEnded
 		case err != nil:
-			p.err = err
+			return err
 		case time.Since(begun) > startTime:
-			p.err = fmt.Errorf("it has not begun with direct I/O in %v", startTime)
-		}
-		if p.err != nil {
-			return
+			return fmt.Errorf("it has not begun with direct I/O in %v", startTime)
 		}
 		if looks++; done.bytes == was {
 			looks = 0
 		}
 		was = done.bytes
 	}
+	return nil
 }
 
 // errEnded is a peer that is gone before it was asked to end.
